@@ -1,0 +1,288 @@
+//! The one error shape of the crate.
+//!
+//! An error says which operation failed on which object and why (errno), inside what (`within`, outermost
+//! last), where in `config.json` the cause stands (`pointer`), and what to do about it (`hint`). It crosses the
+//! process border without loss (serde), is rendered in one way for standard error and for the `msg` member of the
+//! JSON log, and is logged once, by `main`.
+
+pub mod compat;
+pub mod remedy;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::Errno;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the few classes that a caller may want to tell apart (`code` in the JSON log).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The command line makes no sense.
+    Usage,
+    /// `config.json` (or a process or resources document) is wrong.
+    Spec,
+    /// The host lacks something, or refuses it.
+    Host,
+    NotFound,
+    Exists,
+    /// The verb does not fit the container's status.
+    WrongState,
+    Denied,
+    Timeout,
+    /// A child died without a word.
+    Died,
+    /// A hook or the program failed.
+    Failed,
+    Unsupported,
+    Bug,
+}
+
+/// Which process saw the failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Main,
+    Intermediate,
+    Init,
+    Hook,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Inner {
+    kind: Kind,
+    stage: Stage,
+    op: Cow<'static, str>,
+    on: Option<String>,
+    errno: Option<i32>,
+    within: Vec<Cow<'static, str>>,
+    pointer: Option<String>,
+    hint: Option<String>,
+}
+
+/// See the module's documentation. Boxed, so that `Result<(), Error>` is one word.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Error(Box<Inner>);
+
+impl Error {
+    /// An error that is a plain statement: `op` is the whole sentence, in lower case, without a full stop.
+    pub fn new(kind: Kind, op: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            stage: Stage::Main,
+            op: op.into(),
+            on: None,
+            errno: None,
+            within: Vec::new(),
+            pointer: None,
+            hint: None,
+        }))
+    }
+
+    /// A system call failed: `op` is a verb phrase ("mount", "write"), `on` the object as the user knows it.
+    pub fn sys(op: impl Into<Cow<'static, str>>, on: impl Into<String>, errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::EACCES | Errno::EPERM => Kind::Denied,
+            Errno::ENOENT => Kind::NotFound,
+            Errno::ENOSYS | Errno::EOPNOTSUPP => Kind::Unsupported,
+            Errno::ETIMEDOUT => Kind::Timeout,
+            _ => Kind::Host,
+        };
+        let mut e = Self::new(kind, op);
+        e.0.on = Some(on.into());
+        e.0.errno = Some(errno as i32);
+        e
+    }
+
+    /// `config.json` is wrong at `pointer` (RFC 6901).
+    pub fn spec(pointer: impl Into<String>, op: impl Into<Cow<'static, str>>) -> Self {
+        let mut e = Self::new(Kind::Spec, op);
+        e.0.pointer = Some(pointer.into());
+        e
+    }
+
+    pub fn unsupported(op: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Unsupported, op)
+    }
+
+    /// A broken promise of our own code: never the user's fault.
+    pub fn bug(op: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Bug, op)
+    }
+
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub fn at_stage(mut self, stage: Stage) -> Self {
+        self.0.stage = stage;
+        self
+    }
+
+    /// What this happened in the course of; called on the way up, innermost first.
+    pub fn within(mut self, what: impl Into<Cow<'static, str>>) -> Self {
+        self.0.within.push(what.into());
+        self
+    }
+
+    /// Where in `config.json` the cause stands; the innermost answer is kept.
+    pub fn pointer(mut self, pointer: impl Into<String>) -> Self {
+        self.0.pointer.get_or_insert_with(|| pointer.into());
+        self
+    }
+
+    /// One sentence of advice; the innermost is kept.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.errno.map(Errno::from_raw)
+    }
+
+    /// The object of the failed operation, as the user knows it.
+    pub fn object(&self) -> Option<&str> {
+        self.0.on.as_deref()
+    }
+
+    /// The members that the JSON log line carries beside `level`, `msg` and `time`.
+    pub fn facts(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut m = serde_json::Map::new();
+        let mut put = |k: &str, v: Option<String>| {
+            if let Some(v) = v {
+                m.insert(k.to_owned(), v.into());
+            }
+        };
+        let name = |v: serde_json::Result<serde_json::Value>| v.ok().and_then(|v| v.as_str().map(str::to_owned));
+        put("code", name(serde_json::to_value(self.0.kind)));
+        put("phase", name(serde_json::to_value(self.0.stage)));
+        put("pointer", self.0.pointer.clone());
+        put("path", self.0.on.clone());
+        put("errno", self.errno().map(|e| format!("{e:?}")));
+        put("hint", self.advice());
+        m
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.0.hint.clone().or_else(|| remedy::for_failure(&self.0.op, self.errno()).map(str::to_owned))
+    }
+}
+
+/// The errno's text as runc's clients know it: Go prints the C library's words in lower case.
+pub fn errno_text(errno: Errno) -> String {
+    let s = errno.desc();
+    let mut c = s.chars();
+    match c.next() {
+        Some(first) if c.clone().next().is_some_and(|n| n.is_lowercase() || n == ' ') => {
+            first.to_lowercase().chain(c).collect()
+        }
+        _ => s.to_owned(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let e = &self.0;
+        for w in e.within.iter().rev() {
+            write!(f, "{w}: ")?;
+        }
+        f.write_str(&e.op)?;
+        if let Some(on) = &e.on {
+            write!(f, " {on}")?;
+        }
+        if let Some(errno) = self.errno() {
+            write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(p) = &e.pointer {
+            write!(f, " (config.json: {})", if p.is_empty() { "/" } else { p })?;
+        }
+        if let Some(h) = self.advice() {
+            write!(f, " (hint: {h})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds context on the way up.
+pub trait Context<T> {
+    fn within(self, what: impl Into<Cow<'static, str>>) -> Result<T>;
+    fn within_with<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T>;
+    fn pointer(self, pointer: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for Result<T> {
+    fn within(self, what: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|e| e.within(what))
+    }
+
+    fn within_with<S: Into<Cow<'static, str>>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|e| e.within(what()))
+    }
+
+    fn pointer(self, pointer: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| e.pointer(pointer()))
+    }
+}
+
+/// Gives a system call's errno its operation and object.
+pub trait OnSys<T> {
+    /// `op`: a verb phrase; `on`: the object as the user knows it.
+    fn on(self, op: &'static str, on: impl fmt::Display) -> Result<T>;
+}
+
+impl<T> OnSys<T> for std::result::Result<T, Errno> {
+    fn on(self, op: &'static str, on: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| Error::sys(op, on.to_string(), e))
+    }
+}
+
+impl<T> OnSys<T> for std::io::Result<T> {
+    fn on(self, op: &'static str, on: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| match e.raw_os_error() {
+            Some(n) => Error::sys(op, on.to_string(), Errno::from_raw(n)),
+            None => Error::new(Kind::Host, format!("{op} {on}: {e}")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_with_context_pointer_and_errno_in_gos_words() {
+        let e = Error::sys("mount", "/proc", Errno::EPERM).within("mounts[3]").within("create web-1").pointer("/mounts/3");
+        assert!(e.to_string().starts_with("create web-1: mounts[3]: mount /proc: operation not permitted"));
+        assert!(e.to_string().contains("(config.json: /mounts/3)"));
+    }
+
+    #[test]
+    fn crosses_the_process_border_without_loss() {
+        let e = Error::sys("open", "/x", Errno::ENOENT).within("a").hint("make it").at_stage(Stage::Init);
+        let wire = serde_json::to_string(&e).unwrap_or_default();
+        let back: Result<Error, _> = serde_json::from_str(&wire);
+        assert_eq!(back.map(|b| b.to_string()).unwrap_or_default(), e.to_string());
+    }
+}

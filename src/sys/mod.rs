@@ -1,0 +1,25 @@
+//! Typed system calls: the only room with `unsafe`, and the only one that imports `nix`, `libc`, `caps`, `prctl` and
+//! `procfs`. One function per meaning; every descriptor is owned and close-on-exec.
+
+#![allow(unsafe_code)]
+
+pub mod fs;
+
+pub use nix::errno::Errno;
+
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// The result of a raw system call: -1 and errno, or a value.
+pub(crate) fn cvt(r: libc::c_long) -> Result<libc::c_long> {
+    if r < 0 { Err(Errno::last()) } else { Ok(r) }
+}
+
+/// Repeats an interrupted call.
+pub(crate) fn retry<T>(mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match f() {
+            Err(Errno::EINTR) => {}
+            r => return r,
+        }
+    }
+}
