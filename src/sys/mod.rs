@@ -3,7 +3,19 @@
 
 #![allow(unsafe_code)]
 
+pub mod cred;
+pub mod fd;
 pub mod fs;
+pub mod keyring;
+pub mod mount;
+pub mod net;
+pub mod ns;
+pub mod process;
+pub mod sched;
+pub mod seccomp;
+pub mod signal;
+pub mod socket;
+pub mod tty;
 
 pub use nix::errno::Errno;
 

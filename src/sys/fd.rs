@@ -1,0 +1,120 @@
+//! Descriptors: which survive, which do not.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{Errno, Result, cvt};
+
+/// close_range(2), or a loop where the kernel lacks it.
+fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
+    // SAFETY: three integers. Closing is for the caller to answer for; see the callers.
+    cvt(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(|_| ())
+}
+
+/// Closes every descriptor above 2 that is not in `keep`. For a child right after its birth or right before exec:
+/// the owners of the closed ones are never used or dropped again there, because it leaves by exec or _exit alone.
+pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
+    each_gap(keep, |first, last| close_range(first, last, 0))
+}
+
+/// Marks every descriptor above 2 that is not in `keep` as close-on-exec.
+pub fn cloexec_all_but(keep: &[RawFd]) -> Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    each_gap(keep, |first, last| close_range(first, last, CLOSE_RANGE_CLOEXEC))
+}
+
+fn each_gap(keep: &[RawFd], mut close: impl FnMut(u32, u32) -> Result<()>) -> Result<()> {
+    let mut kept: Vec<u32> = keep.iter().filter(|fd| **fd > 2).map(|fd| *fd as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            close(first, fd - 1)?;
+        }
+        first = first.max(fd + 1);
+    }
+    close(first, u32::MAX)
+}
+
+/// Clears close-on-exec.
+pub fn inherit(fd: impl AsFd) -> Result<()> {
+    nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).map(|_| ())
+}
+
+/// A descriptor that the caller of the runtime passed by number; EBADF when it is not open. Owned from here on.
+pub fn adopt(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: F_GETFD on any number is harmless: it fails with EBADF when it is not open.
+    cvt(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    // SAFETY: open, and given to us by our caller; callers of this function take each number once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Is this number an open descriptor?
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: as in `adopt`.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0
+}
+
+/// dup3(2) onto a standard stream or another fixed number, which is inherited over exec.
+pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
+    let from = fd.as_fd().as_raw_fd();
+    if from == number {
+        return inherit(fd);
+    }
+    // SAFETY: dup2 onto a number: what was open there is replaced, which is what callers ask for (0, 1, 2 only).
+    cvt(unsafe { libc::dup2(from, number) }.into()).map(|_| ())
+}
+
+/// Opens /dev/null on each of 0, 1, 2 that is closed, so that no file of ours ever lands there.
+pub fn fill_standard_streams() -> Result<()> {
+    for n in 0..3 {
+        if !is_open(n) {
+            // SAFETY: a NUL-terminated path; the lowest free number is `n`, since all below it are open.
+            let fd = cvt(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) }.into())?;
+            if fd != libc::c_long::from(n) {
+                return Err(Errno::EBADF);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// memfd_create(2) that may be sealed.
+pub fn memfd(name: &CStr) -> Result<OwnedFd> {
+    const MFD_EXEC: u32 = 0x10;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let make = |flags: u32| {
+        // SAFETY: a NUL-terminated name; the kernel returns a fresh descriptor.
+        cvt(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into())
+    };
+    let fd = make(flags | MFD_EXEC).or_else(|e| if e == Errno::EINVAL { make(flags) } else { Err(e) })?;
+    // SAFETY: see above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Nobody can change a sealed memfd, nor lift its seals.
+pub fn seal(memfd: impl AsFd) -> Result<()> {
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: F_ADD_SEALS takes an integer.
+    cvt(unsafe { libc::fcntl(memfd.as_fd().as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()).map(|_| ())
+}
+
+pub fn is_sealed(fd: impl AsFd) -> bool {
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: F_GET_SEALS takes nothing and returns an integer, -1 on failure.
+    let has = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_GET_SEALS) };
+    has >= 0 && has & seals == seals
+}
+
+/// Copies a whole file into another: sendfile(2).
+pub fn copy(from: impl AsFd, to: impl AsFd, size: usize) -> Result<()> {
+    let mut left = size;
+    while left > 0 {
+        match nix::sys::sendfile::sendfile(to.as_fd(), from.as_fd(), None, left)? {
+            0 => return Err(Errno::EIO),
+            n => left -= n,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,358 @@
+//! Processes: clone3(2), pidfds, exec, waiting, and the attributes that prctl(2) sets.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{Errno, Result, cvt, retry};
+
+pub type Pid = i32;
+
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PARENT: u64 = 0x8000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// What a new process is born with.
+#[derive(Default)]
+pub struct Birth<'a> {
+    /// `CLONE_NEW*`.
+    pub namespaces: u64,
+    /// cgroup v2 directory to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// A child of the caller's parent instead of the caller.
+    pub sibling: bool,
+}
+
+/// A child process: killed and reaped when dropped, unless let go.
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    ours: bool,
+}
+
+/// fork(2) with namespaces and a pidfd: runs `child` in a copy of this process, and never comes back there.
+///
+/// `child` ends by exec or by its return value as exit status; no destructor of the parent runs in it.
+pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: birth.namespaces | CLONE_PIDFD,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if birth.sibling {
+        // The exit signal is the parent's own then, and must not be given: clone(2).
+        args.flags |= CLONE_PARENT;
+        args.exit_signal = 0;
+    }
+    if let Some(dir) = birth.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = dir.as_raw_fd() as u64;
+    }
+    // SAFETY: no CLONE_VM, so the child has memory of its own and continues on a copy of this stack; the process is
+    // single-threaded (orlop starts no thread), so no lock of another thread is held in the copy. `args` and `pidfd`
+    // live across the call.
+    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        exit_now(child());
+    }
+    // SAFETY: the kernel stored a fresh descriptor for the child that was made.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid: pid as Pid, pidfd, ours: !birth.sibling })
+}
+
+impl Child {
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// A process that another made for us (a sibling's child): known by pid, held by pidfd.
+    pub fn adopt(pid: Pid) -> Result<Self> {
+        Ok(Self { pid, pidfd: pidfd_open(pid)?, ours: true })
+    }
+
+    /// Not killed when dropped any more.
+    pub fn let_go(mut self) -> (Pid, OwnedFd) {
+        self.ours = false;
+        let pidfd = self.pidfd.try_clone();
+        let pid = self.pid;
+        match pidfd {
+            Ok(fd) => (pid, fd),
+            // Out of descriptors: the old one serves, its drop only closes it.
+            Err(_) => {
+                let fd = self.pidfd.as_raw_fd();
+                std::mem::forget(self);
+                // SAFETY: `self` was forgotten, so this is the only owner.
+                (pid, unsafe { OwnedFd::from_raw_fd(fd) })
+            }
+        }
+    }
+
+    /// Waits for its end, without a deadline.
+    pub fn wait(mut self) -> Result<Exit> {
+        let exit = wait_pidfd(&self.pidfd)?;
+        self.ours = false;
+        Ok(exit)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = pidfd_send_signal(&self.pidfd, libc::SIGKILL);
+            let _ = wait_pidfd(&self.pidfd);
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    /// The shell's number: the code, or 128 + the signal.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Code(c) => c,
+            Self::Signal(s) => 128 + s,
+        }
+    }
+}
+
+/// waitid(2) on a pidfd: reaps the child.
+pub fn wait_pidfd(pidfd: impl AsFd) -> Result<Exit> {
+    wait_how(&pidfd, libc::WEXITED).and_then(|e| e.ok_or(Errno::EAGAIN))
+}
+
+/// As [`wait_pidfd`], but `None` while the child lives.
+pub fn try_wait_pidfd(pidfd: impl AsFd) -> Result<Option<Exit>> {
+    wait_how(&pidfd, libc::WEXITED | libc::WNOHANG)
+}
+
+fn wait_how(pidfd: &impl AsFd, how: i32) -> Result<Option<Exit>> {
+    // SAFETY: siginfo_t is a plain C struct for which all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = pidfd.as_fd().as_raw_fd() as libc::id_t;
+    // SAFETY: `info` is writable and lives across the call.
+    retry(|| cvt(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, how) }.into()))?;
+    // SAFETY: after a successful waitid the fields of a SIGCHLD siginfo are set, or zero for "none yet".
+    let pid = unsafe { info.si_pid() };
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok(Some(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) }))
+}
+
+/// Reaps any ended child; `None` when there is none to reap now.
+pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    match retry(|| waitpid(None, Some(WaitPidFlag::WNOHANG)))? {
+        WaitStatus::Exited(p, c) => Ok(Some((p.as_raw(), Exit::Code(c)))),
+        WaitStatus::Signaled(p, s, _) => Ok(Some((p.as_raw(), Exit::Signal(s as i32)))),
+        _ => Ok(None),
+    }
+}
+
+/// _exit(2): no destructor, no buffer of the parent's.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: ends the process at once.
+    unsafe { libc::_exit(status) }
+}
+
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd> {
+    // SAFETY: two integers; the kernel returns a fresh close-on-exec descriptor.
+    let fd = cvt(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: see above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let none: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: an open descriptor, an integer, a null siginfo.
+    cvt(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0) })
+        .map(|_| ())
+}
+
+/// pidfd_getfd(2): a copy of another process's descriptor.
+pub fn pidfd_getfd(pidfd: impl AsFd, fd: i32) -> Result<OwnedFd> {
+    // SAFETY: three integers; the kernel returns a fresh close-on-exec descriptor.
+    let fd = cvt(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), fd, 0) })?;
+    // SAFETY: see above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+pub fn kill(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: two integers.
+    cvt(unsafe { libc::kill(pid, signal) }.into()).map(|_| ())
+}
+
+/// execve(2). Returns only to say why it did not happen.
+pub fn exec(path: &CStr, argv: &[CString], envp: &[CString]) -> Errno {
+    match nix::unistd::execve(path, argv, envp) {
+        Err(e) => e,
+        Ok(never) => match never {},
+    }
+}
+
+/// execveat(2) of an open file.
+pub fn exec_fd(fd: impl AsFd, argv: &[CString], envp: &[CString]) -> Errno {
+    match nix::unistd::execveat(fd.as_fd(), c"", argv, envp, nix::fcntl::AtFlags::AT_EMPTY_PATH) {
+        Err(e) => e,
+        Ok(never) => match never {},
+    }
+}
+
+fn prctl(op: i32, a: u64, b: u64, c: u64, d: u64) -> Result<libc::c_long> {
+    // SAFETY: every caller passes an operation whose arguments are integers.
+    cvt(unsafe { libc::prctl(op, a, b, c, d) }.into())
+}
+
+/// Neither ptrace nor /proc/PID/{fd,root,exe,mem} for anybody without privilege over our user namespace
+/// (CVE-2016-9962).
+pub fn set_not_dumpable() -> Result<()> {
+    ::prctl::set_dumpable(false).map_err(Errno::from_raw)
+}
+
+/// To be killed when the parent dies. Check the parent afterwards: it may be dead already.
+pub fn die_with_parent(signal: i32) -> Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, signal as u64, 0, 0, 0).map(|_| ())
+}
+
+pub fn become_subreaper() -> Result<()> {
+    ::prctl::set_child_subreaper(true).map_err(Errno::from_raw)
+}
+
+pub fn no_new_privs() -> Result<()> {
+    ::prctl::set_no_new_privileges(true).map_err(Errno::from_raw)
+}
+
+pub fn set_name(name: &CStr) -> Result<()> {
+    // SAFETY: a NUL-terminated string of which the kernel reads at most 16 bytes.
+    cvt(unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }.into()).map(|_| ())
+}
+
+pub fn setsid() -> Result<()> {
+    nix::unistd::setsid().map(|_| ())
+}
+
+pub fn umask(mask: u32) {
+    nix::sys::stat::umask(super::fs::Mode::from_bits_truncate(mask));
+}
+
+pub fn getpid() -> Pid {
+    nix::unistd::getpid().as_raw()
+}
+
+pub fn getppid() -> Pid {
+    nix::unistd::getppid().as_raw()
+}
+
+pub fn getcwd() -> Result<std::path::PathBuf> {
+    nix::unistd::getcwd()
+}
+
+pub fn set_personality(domain: u64) -> Result<()> {
+    // SAFETY: an integer.
+    cvt(unsafe { libc::personality(domain) }.into()).map(|_| ())
+}
+
+/// What /proc/PID/stat says: state letter and start time in clock ticks since boot. ENOENT when there is none.
+pub fn stat(pid: Pid) -> Result<(char, u64)> {
+    let text = super::fs::read_file(Path::new("/proc").join(pid.to_string()).join("stat"), 4096)
+        .map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
+    let stat = procfs::process::Stat::from_reader_of(&text).ok_or(Errno::EILSEQ)?;
+    Ok((stat.state, stat.starttime))
+}
+
+/// `procfs`'s parser on bytes that we read ourselves.
+trait FromBytes: Sized {
+    fn from_reader_of(bytes: &[u8]) -> Option<Self>;
+}
+
+impl FromBytes for procfs::process::Stat {
+    fn from_reader_of(bytes: &[u8]) -> Option<Self> {
+        procfs::FromRead::from_read(bytes).ok()
+    }
+}
+
+/// Is this the very process, alive, and no zombie?
+pub fn lives(pid: Pid, start_time: u64) -> bool {
+    matches!(stat(pid), Ok((state, start)) if start == start_time && !matches!(state, 'Z' | 'X'))
+}
+
+/// Threads of this process: must be 1 before a fork.
+pub fn thread_count() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// A point in time to which a wait may last.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub fn after(d: Duration) -> Self {
+        Self(Instant::now().checked_add(d))
+    }
+
+    pub fn never() -> Self {
+        Self(None)
+    }
+
+    /// For poll(2): the time left, none for ever.
+    pub fn left(&self) -> Option<Duration> {
+        self.0.map(|t| t.saturating_duration_since(Instant::now()))
+    }
+
+    pub fn passed(&self) -> bool {
+        self.left().is_some_and(|d| d.is_zero())
+    }
+}
+
+/// poll(2) for reading on several descriptors until the deadline; the indices that are ready, none when it passed.
+pub fn poll_read(fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<Vec<usize>> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut set: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    loop {
+        let timeout = match deadline.left() {
+            None => PollTimeout::NONE,
+            // Rounded up, so that a wait is never a spin.
+            Some(d) => PollTimeout::try_from(d.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX),
+        };
+        match poll(&mut set, timeout) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+            Ok(0) if deadline.left().is_none() || !deadline.passed() => {}
+            Ok(_) => {
+                let ready = |p: &PollFd<'_>| p.revents().is_some_and(|r| !r.is_empty());
+                return Ok(set.iter().enumerate().filter(|(_, p)| ready(p)).map(|(i, _)| i).collect());
+            }
+        }
+    }
+}

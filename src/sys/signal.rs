@@ -1,0 +1,111 @@
+//! Signals: names, masks, dispositions, and reading them from a descriptor.
+
+use std::os::fd::AsFd;
+
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::{Errno, Result};
+
+pub use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+
+/// Every disposition to its default (Rust's runtime ignores SIGPIPE) and nothing blocked: what a program may expect
+/// at its start.
+pub fn reset() -> Result<()> {
+    for n in 1..=64 {
+        if n == libc::SIGKILL || n == libc::SIGSTOP {
+            continue;
+        }
+        // SAFETY: SIG_DFL is a valid disposition for every signal but the two above; numbers that the C library
+        // keeps for itself are refused with EINVAL, which changes nothing.
+        unsafe { libc::signal(n, libc::SIG_DFL) };
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// Blocks every signal and gives a descriptor to read them from.
+pub fn watch() -> Result<Watch> {
+    let all = SigSet::all();
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None)?;
+    SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Watch)
+}
+
+pub struct Watch(SignalFd);
+
+impl Watch {
+    /// The next signal that has come, if any.
+    pub fn next(&mut self) -> Result<Option<i32>> {
+        loop {
+            match self.0.read_signal() {
+                Ok(Some(info)) => return Ok(Some(info.ssi_signo as i32)),
+                Ok(None) => return Ok(None),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+pub fn ignore(signal: i32) -> Result<()> {
+    let signal = Signal::try_from(signal)?;
+    // SAFETY: SIG_IGN installs no handler.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(|_| ())
+}
+
+/// A signal by number or name, any case, with or without `SIG`, real-time ones as `RTMIN+n` and `RTMAX-n`.
+pub fn parse(text: &str) -> Option<i32> {
+    if let Ok(n) = text.parse::<i32>() {
+        return (0..=libc::SIGRTMAX()).contains(&n).then_some(n);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let offset = |s: &str| if s.is_empty() { Some(0) } else { s[1..].parse::<i32>().ok().filter(|n| *n >= 0) };
+    let real_time = |n: i32| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&n).then_some(n);
+    match name {
+        "IOT" => Some(libc::SIGIOT),
+        "POLL" => Some(libc::SIGIO),
+        "CLD" => Some(libc::SIGCHLD),
+        _ => {
+            if let Some(rest) = name.strip_prefix("RTMIN").filter(|r| r.is_empty() || r.starts_with('+')) {
+                return offset(rest).and_then(|n| real_time(libc::SIGRTMIN() + n));
+            }
+            if let Some(rest) = name.strip_prefix("RTMAX").filter(|r| r.is_empty() || r.starts_with('-')) {
+                return offset(rest).and_then(|n| real_time(libc::SIGRTMAX() - n));
+            }
+            format!("SIG{name}").parse::<Signal>().ok().map(|s| s as i32)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn names_numbers_and_real_time_signals() {
+        for (text, want) in [
+            ("TERM", Some(15)),
+            ("SIGTERM", Some(15)),
+            ("sigkill", Some(9)),
+            ("kill", Some(9)),
+            ("9", Some(9)),
+            ("0", Some(0)),
+            ("RTMIN", Some(libc::SIGRTMIN())),
+            ("SIGRTMIN+3", Some(libc::SIGRTMIN() + 3)),
+            ("RTMAX-1", Some(libc::SIGRTMAX() - 1)),
+            ("RTMIN+99", None),
+            ("65", None),
+            ("-1", None),
+            ("BOGUS", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Unix sockets: the handshake's pair, the start gate's listener, and descriptors passed along.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::sys::socket as s;
+
+use super::{Errno, Result, retry};
+
+/// A pair that keeps the borders of what is written: socketpair(2), SOCK_SEQPACKET.
+pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    s::socketpair(s::AddressFamily::Unix, s::SockType::SeqPacket, None, s::SockFlag::SOCK_CLOEXEC)
+}
+
+/// Sends one message, with a descriptor if given. A closed peer is EPIPE, never a signal.
+pub fn send(to: impl AsFd, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
+    let raw = fd.map(|f| [f.as_raw_fd()]);
+    let rights = raw.as_ref().map(|r| s::ControlMessage::ScmRights(r));
+    let iov = [IoSlice::new(data)];
+    let to = to.as_fd().as_raw_fd();
+    retry(|| s::sendmsg::<()>(to, &iov, rights.as_slice(), s::MsgFlags::MSG_NOSIGNAL, None)).map(|_| ())
+}
+
+/// Receives one message into `buf`: its length, and a descriptor if one came along. Length 0: the peer is gone.
+pub fn receive(from: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let from = from.as_fd().as_raw_fd();
+    let mut iov = [IoSliceMut::new(buf)];
+    let msg = loop {
+        match s::recvmsg::<()>(from, &mut iov, Some(&mut space), s::MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            r => break r?,
+        }
+    };
+    if msg.flags.contains(s::MsgFlags::MSG_TRUNC) {
+        return Err(Errno::EMSGSIZE);
+    }
+    let mut fd = None;
+    for c in msg.cmsgs()? {
+        if let s::ControlMessageOwned::ScmRights(fds) = c {
+            // SAFETY: descriptors that the kernel just installed for us.
+            fd = fds.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).next_back().or(fd);
+        }
+    }
+    Ok((msg.bytes, fd))
+}
+
+/// Listens on `name` in the directory `dir`. The address goes through /proc/self/fd: a socket's path may have 107
+/// bytes only, a state root has no such limit.
+pub fn listen_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::SeqPacket, s::SockFlag::SOCK_CLOEXEC, None)?;
+    s::bind(fd.as_raw_fd(), &below(dir, name)?)?;
+    s::listen(&fd, s::Backlog::new(1)?)?;
+    Ok(fd)
+}
+
+/// Connects to the listener at `name` in the directory `dir`.
+pub fn connect_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::SeqPacket, s::SockFlag::SOCK_CLOEXEC, None)?;
+    let address = below(dir, name)?;
+    retry(|| s::connect(fd.as_raw_fd(), &address))?;
+    Ok(fd)
+}
+
+fn below(dir: impl AsFd, name: &str) -> Result<s::UnixAddr> {
+    s::UnixAddr::new(format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd()).as_str())
+}
+
+/// Connects a stream to a host path of any length.
+pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::Stream, s::SockFlag::SOCK_CLOEXEC, None)?;
+    let address = match s::UnixAddr::new(path) {
+        Err(Errno::ENAMETOOLONG) => {
+            let (dir, name) = (path.parent().ok_or(Errno::EINVAL)?, path.file_name().ok_or(Errno::EINVAL)?);
+            let dir = super::fs::open_dir(dir)?;
+            let address = s::UnixAddr::new(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))?;
+            retry(|| s::connect(fd.as_raw_fd(), &address))?;
+            return Ok(fd);
+        }
+        r => r?,
+    };
+    retry(|| s::connect(fd.as_raw_fd(), &address))?;
+    Ok(fd)
+}
+
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
+    let fd = retry(|| s::accept4(listener.as_fd().as_raw_fd(), s::SockFlag::SOCK_CLOEXEC))?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
