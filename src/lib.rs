@@ -19,4 +19,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod error;
+pub mod hooks;
+pub mod plan;
 pub mod sys;
