@@ -1,0 +1,90 @@
+//! Drives an OCI runtime's binary on bundles made for the occasion and asks what came of it.
+//!
+//! A test is one closure given to [`check`]: it gets a [`Case`] with a unique token, a temporary directory and a state
+//! root of its own, makes [`Bundle`]s (a rootfs with the probe and busybox, and a config.json to patch by JSON pointer),
+//! calls the runtime, and asserts on facts that the probe (`src/bin/probe`) printed from inside. When the closure has
+//! returned, the case deletes what is left and looks for leaks: processes, mounts, cgroups, state, temporary files.
+//!
+//! `RUNTIME` chooses the runtime: `orlop` (the default), `runc` (the reference in `.cache/peers/bin`), or a path.
+//! `skips.toml` lists the tests that this machine cannot run, `differences.toml` those where the reference differs.
+
+mod bundle;
+mod call;
+mod case;
+mod container;
+mod leaks;
+mod ledger;
+mod runtime;
+mod terminal;
+
+pub use bundle::Bundle;
+pub use call::{Call, Output, Running};
+pub use case::{Case, check};
+pub use container::Container;
+pub use ledger::skip;
+pub use runtime::{binary, is_reference, name};
+pub use terminal::{ConsoleSocket, Pty};
+
+pub use serde_json::{Value, json};
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Ends the test as skipped, which `skips.toml` must foresee: `skip!("no {thing} here")`.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => { $crate::skip(format!($($reason)*)) };
+}
+
+/// Where the project is.
+pub fn workspace() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent directory").to_path_buf()
+}
+
+/// The target directory's profile folder, which holds the probe.
+pub fn built() -> PathBuf {
+    let me = std::env::current_exe().expect("our own path");
+    me.ancestors().nth(2).expect("target/…/deps/test").to_path_buf()
+}
+
+/// Waits until `condition` holds; a test that waits in vain fails after ten seconds.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    if !within(Duration::from_secs(10), &mut condition) {
+        panic!("waited in vain: {what}");
+    }
+}
+
+/// Whether `condition` comes true before `limit` is over.
+pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// The inode of one of the test's own namespaces, that is: of the host's.
+pub fn host_namespace(kind: &str) -> u64 {
+    namespace_of(std::process::id() as i32, kind)
+}
+
+/// The inode of another process's namespace.
+pub fn namespace_of(pid: i32, kind: &str) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}/ns/{kind}")).expect("a namespace").ino()
+}
+
+/// The members of a JSON list of strings.
+pub fn words(list: &Value) -> Vec<&str> {
+    list.as_array().map(|a| a.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+/// The last entry of a probe's mount table for a target, which is the one on top.
+pub fn mount_at<'v>(facts: &'v Value, target: &str) -> Option<&'v Value> {
+    facts["mounts"].as_array()?.iter().rfind(|m| m["target"] == target)
+}

@@ -1,0 +1,311 @@
+//! What the probe can do besides telling facts. One word each; what happens is printed line by line and flushed.
+
+use crate::facts;
+use crate::kernel::{errno_name, last_errno, signal_name, signal_number};
+use libc::c_int;
+use serde_json::{Value, json};
+use std::ffi::CString;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Prints a line at once and survives a reader that is gone.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+    let _ = std::io::stdout().flush();
+}
+
+fn number(word: Option<&&str>) -> i64 {
+    word.expect("a number is missing").parse().expect("a number")
+}
+
+fn c(text: &str) -> CString {
+    CString::new(text).expect("no NUL")
+}
+
+pub fn perform(act: &str, rest: &[&str], fds: Value) -> i32 {
+    match act {
+        "exit" => return number(rest.first()) as i32,
+        "signal" => kill_self(signal_number(rest[0])),
+        "say" => say(&rest.join(" ")),
+        "wait" => return wait(),
+        "deaf" => deaf(),
+        "sleep" => std::thread::sleep(Duration::from_millis(number(rest.first()) as u64)),
+        "echo" => return echo(),
+        "hook" => return hook(rest[0], rest[1]),
+        "family" => family(number(rest.first())),
+        "orphan" => orphan(),
+        "allocate" => return allocate(number(rest.first()) as usize),
+        "threads" => threads(number(rest.first())),
+        "forks" => forks(number(rest.first())),
+        "mount" => mount(rest),
+        "mknod" => mknod(rest),
+        "syscalls" => syscalls(rest),
+        "size" => return sizes(),
+        "execute" => return execute(rest),
+        "overwrite-exe" => overwrite_exe(),
+        "bytes" => return bytes(number(rest.first()) as usize),
+        "descriptors" => say(&fds.to_string()),
+        _ => {
+            eprintln!("probe: no act called {act}");
+            return 2;
+        }
+    }
+    0
+}
+
+fn kill_self(signal: c_int) {
+    // SAFETY: default action, no handler; as pid 1 only SIGKILL from outside would kill, which the tests know.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// All catchable signals blocked, to be taken by `sigwait`.
+fn block_all() -> libc::sigset_t {
+    // SAFETY: the set is filled before it is used.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+        all
+    }
+}
+
+fn next_signal(set: &libc::sigset_t) -> c_int {
+    let mut signal = 0;
+    // SAFETY: the set is valid, one int is written.
+    unsafe { libc::sigwait(set, &raw mut signal) };
+    signal
+}
+
+/// Says each signal that arrives; TERM and INT end it with status 0 and 130.
+fn wait() -> i32 {
+    let all = block_all();
+    say("ready");
+    loop {
+        let signal = next_signal(&all);
+        say(&format!("signal {}", signal_name(signal)));
+        match signal {
+            libc::SIGTERM => return 0,
+            libc::SIGINT => return 130,
+            _ => (),
+        }
+    }
+}
+
+/// Takes note of no signal at all; only SIGKILL helps.
+fn deaf() {
+    block_all();
+    say("ready");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn echo() -> i32 {
+    let mut input = Vec::new();
+    let _ = std::io::stdin().read_to_end(&mut input);
+    i32::from(std::io::stdout().write_all(&input).is_err())
+}
+
+/// As a hook: appends one line with the state on stdin and where we are to a file, which `name` marks.
+fn hook(file: &str, name: &str) -> i32 {
+    let mut input = String::new();
+    let _ = std::io::stdin().read_to_string(&mut input);
+    let all = facts::all(&[], Value::Null, &[]);
+    let state: Value = serde_json::from_str(&input).unwrap_or(Value::String(input));
+    let line = json!({
+        "hook": name, "state": state, "env": all["env"], "cwd": all["cwd"], "namespaces": all["namespaces"],
+        "capabilities": all["capabilities"], "session": all["session"], "cgroups": all["cgroups"],
+        "rootHasProbe": fs::metadata("/probe").is_ok(),
+    });
+    let opened = fs::OpenOptions::new().create(true).append(true).open(file);
+    i32::from(opened.and_then(|mut f| f.write_all(format!("{line}\n").as_bytes())).is_err())
+}
+
+/// `n` children that hear nothing, each with a session of its own; then waits like them.
+fn family(n: i64) {
+    block_all();
+    for _ in 0..n {
+        // SAFETY: one thread, and the child uses nothing but system calls.
+        if unsafe { libc::fork() } == 0 {
+            // SAFETY: a fresh child is no group leader.
+            unsafe { libc::setsid() };
+            loop {
+                // SAFETY: sleeps.
+                unsafe { libc::pause() };
+            }
+        }
+    }
+    deaf();
+}
+
+/// Leaves a child behind and ends.
+fn orphan() {
+    block_all();
+    // SAFETY: one thread, and the child only sleeps.
+    if unsafe { libc::fork() } == 0 {
+        loop {
+            // SAFETY: sleeps.
+            unsafe { libc::pause() };
+        }
+    }
+    say("ready");
+}
+
+fn allocate(mib: usize) -> i32 {
+    let mut kept = Vec::new();
+    for _ in 0..mib {
+        kept.push(vec![1_u8; 1 << 20]);
+        std::hint::black_box(&kept);
+    }
+    say(&format!("allocated {mib}"));
+    0
+}
+
+fn threads(n: i64) {
+    let mut made = 0;
+    for _ in 0..n {
+        if std::thread::Builder::new().spawn(|| std::thread::sleep(Duration::from_secs(3600))).is_ok() {
+            made += 1;
+        }
+    }
+    say(&format!("threads {made}"));
+}
+
+/// Forks until it has `n` sleeping children or may not; says how many, and why it stopped.
+fn forks(n: i64) {
+    let mut children = Vec::new();
+    let mut why = "ok".to_string();
+    for _ in 0..n {
+        // SAFETY: one thread; the child sleeps.
+        match unsafe { libc::fork() } {
+            -1 => {
+                why = last_errno();
+                break;
+            }
+            0 => loop {
+                // SAFETY: sleeps.
+                unsafe { libc::pause() };
+            },
+            pid => children.push(pid),
+        }
+    }
+    say(&format!("forks {} {why}", children.len()));
+    for pid in children {
+        // SAFETY: our own children.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// `source target type flags(number) data`
+fn mount(rest: &[&str]) {
+    let [source, target, kind, flags, data] = rest else { panic!("mount wants five words") };
+    // SAFETY: NUL-terminated strings.
+    let r = unsafe {
+        libc::mount(
+            c(source).as_ptr(),
+            c(target).as_ptr(),
+            c(kind).as_ptr(),
+            flags.parse().expect("flags"),
+            c(data).as_ptr().cast(),
+        )
+    };
+    say(&facts::errno_or(r.into()).to_string());
+}
+
+/// `path c|b major minor`, then tries to open it for reading and writing.
+fn mknod(rest: &[&str]) {
+    let [path, kind, major, minor] = rest else { panic!("mknod wants four words") };
+    let kind = if *kind == "b" { libc::S_IFBLK } else { libc::S_IFCHR };
+    let device = libc::makedev(major.parse().expect("major"), minor.parse().expect("minor"));
+    // SAFETY: NUL-terminated path.
+    let made = unsafe { libc::mknod(c(path).as_ptr(), kind | 0o666, device) };
+    let made = facts::errno_or(made.into());
+    let open = |flags| {
+        // SAFETY: NUL-terminated path; the descriptor is ours to close.
+        let fd = unsafe { libc::open(c(path).as_ptr(), flags | libc::O_NONBLOCK) };
+        if fd < 0 {
+            return json!({"errno": last_errno()});
+        }
+        // SAFETY: just opened.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        json!("ok")
+    };
+    say(&json!({"made": made, "read": open(libc::O_RDONLY), "write": open(libc::O_WRONLY)}).to_string());
+}
+
+/// Each word is `number[:arg[:arg…]]`; says each one's result, all in one object.
+fn syscalls(rest: &[&str]) {
+    let mut all = serde_json::Map::new();
+    for word in rest {
+        let mut n = word.split(':').map(|w| w.parse::<i64>().expect("a number"));
+        let nr = n.next().expect("a system call's number");
+        let a: Vec<i64> = n.chain(std::iter::repeat(0)).take(6).collect();
+        // SAFETY: the tests choose calls whose arguments are harmless.
+        let r = unsafe { libc::syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]) };
+        all.insert((*word).to_string(), facts::errno_or(r));
+    }
+    say(&Value::Object(all).to_string());
+}
+
+/// Says the size of the terminal now and at each SIGWINCH; ends on TERM or INT.
+fn sizes() -> i32 {
+    let all = block_all();
+    loop {
+        let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the kernel writes one winsize.
+        unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) };
+        say(&format!("size {}x{}", size.ws_col, size.ws_row));
+        match next_signal(&all) {
+            libc::SIGTERM => return 0,
+            libc::SIGINT => return 130,
+            _ => (),
+        }
+    }
+}
+
+fn execute(rest: &[&str]) -> i32 {
+    let words: Vec<CString> = rest.iter().map(|w| c(w)).collect();
+    let mut argv: Vec<_> = words.iter().map(|w| w.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    // SAFETY: a NULL-terminated array of C strings that outlive the call.
+    unsafe { libc::execv(argv[0], argv.as_ptr()) };
+    say(&format!("errno {}", last_errno()));
+    1
+}
+
+/// The attack of CVE-2019-5736: for a second, tries to open for writing every other process's program.
+fn overwrite_exe() {
+    let until = std::time::Instant::now() + Duration::from_millis(1000);
+    let mut outcomes = std::collections::BTreeSet::new();
+    while std::time::Instant::now() < until {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+            if pid == std::process::id() {
+                continue;
+            }
+            match fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/exe")) {
+                Ok(_) => outcomes.insert("opened".to_string()),
+                Err(e) => outcomes.insert(errno_name(e.raw_os_error().unwrap_or(0))),
+            };
+        }
+    }
+    say(&outcomes.into_iter().collect::<Vec<_>>().join(" "));
+}
+
+fn bytes(n: usize) -> i32 {
+    let line = [b'x'; 4096];
+    let mut left = n;
+    while left > 0 {
+        let take = left.min(line.len());
+        if std::io::stdout().write_all(&line[..take]).is_err() {
+            return 1;
+        }
+        left -= take;
+    }
+    0
+}

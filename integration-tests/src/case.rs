@@ -1,0 +1,159 @@
+//! One test: its name, its token, its directories; what is done before and after it.
+
+use crate::bundle::Bundle;
+use crate::call::{Call, Output};
+use crate::ledger::{DIFFERENCES, SKIPS, Skip, record};
+use crate::{leaks, runtime};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a test works with.
+pub struct Case {
+    /// Part of every name that the test gives: ids, cgroups, directories.
+    pub token: String,
+    /// The test's own temporary directory, open to every user.
+    pub dir: PathBuf,
+    /// The state root that `--root` names.
+    pub root: PathBuf,
+    counter: Cell<u32>,
+    last_acts: RefCell<Vec<Box<dyn FnOnce()>>>,
+}
+
+/// Runs a test. Its name is that of the function around the closure.
+#[track_caller]
+pub fn check<F: FnOnce(&Case)>(body: F) {
+    let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}").trim_start_matches("rooms::");
+    become_subreaper();
+    let case = Case::new();
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(&case)));
+    let outcome = case.close(outcome);
+    judge(name, outcome);
+}
+
+fn judge(name: &str, outcome: Result<(), Box<dyn Any + Send>>) {
+    let skip = outcome.as_ref().err().and_then(|e| e.downcast_ref::<Skip>());
+    let any = std::env::var("ORLOP_SKIPS").is_ok_and(|v| v == "any");
+    let foreseen = any || SKIPS.contains_key(name);
+    if let Some(Skip(reason)) = skip {
+        record("skip", name, reason);
+        assert!(foreseen, "this skip is not in skips.toml: {reason}");
+        return;
+    }
+    let difference = DIFFERENCES.get(name).filter(|_| runtime::is_reference());
+    match (outcome, difference) {
+        (Err(_), Some(why)) => record("diff", name, why),
+        (Err(error), None) => resume_unwind(error),
+        (Ok(()), Some(why)) if why.starts_with("sometimes: ") => record("diff", name, why),
+        (Ok(()), Some(why)) => panic!("passes, although differences.toml says: {why}"),
+        (Ok(()), None) => assert!(any || !foreseen, "ran to its end, although skips.toml lists it"),
+    }
+}
+
+/// Orphans shall come to us, as they come to conmon and to containerd's shim.
+fn become_subreaper() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: changes only who inherits our orphans.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    });
+}
+
+impl Case {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // Of fixed width, so that no token is the beginning of another.
+        let token = format!("it{}n{:04}z", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = PathBuf::from(format!("/tmp/{token}"));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).expect("a temporary directory");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("its mode");
+        let root = dir.join("root");
+        Case { token, dir, root, counter: Cell::new(0), last_acts: RefCell::default() }
+    }
+
+    fn count(&self) -> u32 {
+        self.counter.set(self.counter.get() + 1);
+        self.counter.get()
+    }
+
+    /// A fresh container id.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.token, self.count())
+    }
+
+    /// A fresh bundle.
+    pub fn bundle(&self) -> Bundle<'_> {
+        Bundle::new(self, self.dir.join(format!("bundle-{}", self.count())))
+    }
+
+    /// A fresh path in the case's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}-{}", self.count()))
+    }
+
+    /// A fresh directory, open to every user.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir(&path).expect("a directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        path
+    }
+
+    /// A call as clients make it: with our state root and a JSON log.
+    pub fn call<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Call {
+        let log = self.path("log");
+        self.bare(["--root"]).args([&self.root]).args(["--log"]).args([&log]).args(["--log-format", "json"]).args(args).log(log)
+    }
+
+    /// A call with exactly these arguments.
+    pub fn bare<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Call {
+        Call::new(runtime::binary(), &self.path("call")).args(args)
+    }
+
+    /// Calls one verb and waits for its end.
+    pub fn rt(&self, args: &[&str]) -> Output {
+        self.call(args).run()
+    }
+
+    /// A call of any other program.
+    pub fn program(&self, program: &str, args: &[&str]) -> Output {
+        Call::new(program.into(), &self.path("call")).args(args).run()
+    }
+
+    /// Asserts that no process, mount, cgroup, state or file with our token is left.
+    #[track_caller]
+    pub fn nothing_left(&self) {
+        let found = leaks::lasting(&self.token, &self.root, &self.dir);
+        assert!(found.is_empty(), "left behind: {found:#?}");
+    }
+
+    /// Undoes something of the test's own, after its containers are gone and before the leak check.
+    pub fn at_end(&self, act: impl FnOnce() + 'static) {
+        self.last_acts.borrow_mut().push(Box::new(act));
+    }
+
+    /// The case's cgroups in every hierarchy.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        leaks::cgroups(&self.token)
+    }
+
+    /// Deletes the containers that are left, then looks for leaks and removes them. A test's own failure goes first.
+    fn close(&self, outcome: Result<(), Box<dyn Any + Send>>) -> Result<(), Box<dyn Any + Send>> {
+        let tidy = catch_unwind(AssertUnwindSafe(|| {
+            for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+                let id = entry.file_name();
+                self.rt(&["delete", "--force", &id.to_string_lossy()]).ok();
+            }
+            self.last_acts.take().into_iter().rev().for_each(|act| act());
+            self.nothing_left();
+        }));
+        leaks::sweep(&self.token, &self.dir);
+        outcome.and(tidy)
+    }
+}

@@ -1,0 +1,42 @@
+//! `skips.toml` and `differences.toml`: what is known beforehand about a test, by its name `room::test`.
+//!
+//! Both are TOML of the simplest kind, one `"room::test" = "explanation"` on a line. A skip that is not foreseen fails,
+//! and so does a foreseen one that did not happen; the same holds for differences of the reference.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+pub type Ledger = BTreeMap<String, String>;
+
+pub static SKIPS: LazyLock<Ledger> = LazyLock::new(|| parse(include_str!("../skips.toml")));
+pub static DIFFERENCES: LazyLock<Ledger> = LazyLock::new(|| parse(include_str!("../differences.toml")));
+
+fn parse(text: &str) -> Ledger {
+    let entries = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    entries
+        .map(|line| {
+            let parts: Vec<&str> = line.splitn(5, '"').collect();
+            match parts[..] {
+                ["", test, " = ", reason, ""] => (test.to_string(), reason.to_string()),
+                _ => panic!("not `\"test\" = \"reason\"`: {line}"),
+            }
+        })
+        .collect()
+}
+
+/// What a test throws to end as skipped.
+pub struct Skip(pub String);
+
+/// See `skip!`.
+pub fn skip(reason: String) -> ! {
+    std::panic::resume_unwind(Box::new(Skip(reason)))
+}
+
+/// Leaves a note in the target directory for `check-skips`, and tells it past the test harness's capture.
+pub fn record(kind: &str, test: &str, reason: &str) {
+    use std::io::Write;
+    let folder = crate::built().join("itest").join(kind);
+    std::fs::create_dir_all(&folder).expect("the folder for records");
+    std::fs::write(folder.join(test), reason).expect("a record");
+    let _ = writeln!(std::io::stderr(), "{} {test}: {reason}", kind.to_uppercase());
+}
