@@ -21,4 +21,5 @@
 pub mod error;
 pub mod hooks;
 pub mod plan;
+pub mod spec;
 pub mod sys;

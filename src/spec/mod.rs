@@ -1,0 +1,3 @@
+//! The configuration as it was written.
+
+pub mod mount_options;
