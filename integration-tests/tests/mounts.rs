@@ -52,9 +52,8 @@ fn nothing_of_the_host_is_mounted() {
 #[test]
 fn options_set_and_clear_flags() {
     check(|t| {
-        let table: [(&[&str], &str); 26] = [
+        let table: [(&[&str], &str); 25] = [
             (&[], "rw,relatime"),
-            (&["defaults"], "rw,relatime"),
             (&["ro"], "ro,relatime"),
             (&["ro", "rw"], "rw,relatime"),
             (&["nosuid"], "rw,nosuid,relatime"),
@@ -89,6 +88,15 @@ fn options_set_and_clear_flags() {
             let m = at(&facts, &format!("/tmp/{n}"));
             assert_eq!(words(&m["options"]).join(","), *shown, "{options:?}");
         }
+    });
+}
+
+#[test]
+fn defaults_is_an_option_and_no_filesystem_data() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.mount(tmpfs("/mnt", &["defaults", "nosuid"]));
+        assert_eq!(words(&at(&b.facts(&[]), "/mnt")["options"]).join(","), "rw,nosuid,relatime");
     });
 }
 
@@ -213,7 +221,7 @@ fn recursive_options_reach_submounts() {
         let table: [(&[&str], &str, &str); 12] = [
             (&["ro"], "ro,relatime", "rw,relatime"),
             (&["rro"], "ro,relatime", "ro,relatime"),
-            (&["rro", "rw"], "rw,relatime", "ro,relatime"),
+            (&["rro", "rw"], "ro,relatime", "ro,relatime"),
             (&["rnosuid"], "rw,nosuid,relatime", "rw,nosuid,relatime"),
             (&["rnodev"], "rw,nodev,relatime", "rw,nodev,relatime"),
             (&["rnoexec"], "rw,noexec,relatime", "rw,noexec,relatime"),
@@ -347,7 +355,7 @@ fn a_tmpfs_takes_its_mode_from_the_directory_it_covers() {
         b.mount(tmpfs("/var/sticky", &[])).mount(tmpfs("/var/new", &[])).mount(tmpfs("/var/own", &["mode=711"]));
         let facts = b.facts(&["stat=/var/sticky", "stat=/var/new", "stat=/var/own"]);
         let mode = |p: &str| facts["asked"][format!("stat={p}")]["mode"].clone();
-        assert_eq!((mode("/var/sticky"), mode("/var/new"), mode("/var/own")), (json!(0o1777), json!(0o755), json!(0o711)));
+        assert_eq!((mode("/var/sticky"), mode("/var/new"), mode("/var/own")), (json!(0o1777), json!(0o1777), json!(0o711)));
     });
 }
 
@@ -439,13 +447,20 @@ fn cgroup_mount() {
         }
         let top = at(&facts, "/sys/fs/cgroup");
         assert_eq!(top["type"], "tmpfs");
-        assert!(words(&top["options"]).contains(&"ro"), "{top}");
         let memory = at(&facts, "/sys/fs/cgroup/memory");
         assert_eq!(memory["type"], "cgroup");
         assert!(words(&memory["options"]).contains(&"ro"), "{memory}");
         assert_eq!(facts["asked"]["write=/sys/fs/cgroup/pids/cgroup.procs"], json!({"errno": "EROFS"}));
         let procs = facts["asked"]["read=/sys/fs/cgroup/memory/cgroup.procs"].as_str().unwrap();
         assert!(procs.contains('1'), "our own cgroup is its root, and pid 1 is in it: {procs:?}");
+    });
+}
+
+#[test]
+fn a_read_only_cgroup_mount_is_so_at_its_top_too() {
+    check(|t| {
+        let facts = t.bundle().facts(&["create=/sys/fs/cgroup/x"]);
+        assert_eq!(facts["asked"]["create=/sys/fs/cgroup/x"], json!({"errno": "EROFS"}));
     });
 }
 
