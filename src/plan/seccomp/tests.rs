@@ -16,7 +16,7 @@ const NOTIFY: u32 = 0x7fc0_0000;
 const TRACE: u32 = 0x7ff0_0000;
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
-const ENOSYS: u32 = RET_ERRNO | 38;
+const ENOSYS: u32 = RET_ENOSYS;
 const EPERM: u32 = RET_ERRNO | 1;
 
 const X86_64: u32 = 0xc000_003e;
