@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod child;
 pub mod cred;
 pub mod fd;
 pub mod fs;
