@@ -288,9 +288,13 @@ pub fn parse(options: &[String]) -> Result<MountOptions> {
         m.rec_set |= mode;
         m.rec_clear |= attr::ATIME;
     }
-    m.superblock = SUPERBLOCK.iter().filter(|(bit, ..)| m.sb_set & bit != 0).map(|(_, set, _)| *set).collect();
-    m.superblock_clear =
-        SUPERBLOCK.iter().filter(|(bit, ..)| m.sb_clear & bit != 0).filter_map(|(.., clear)| *clear).collect();
+    m.superblock =
+        SUPERBLOCK.iter().filter(|(bit, ..)| m.sb_set & bit != 0).map(|(_, set, _)| *set).collect();
+    m.superblock_clear = SUPERBLOCK
+        .iter()
+        .filter(|(bit, ..)| m.sb_clear & bit != 0)
+        .filter_map(|(.., clear)| *clear)
+        .collect();
     Ok(m)
 }
 
@@ -384,7 +388,11 @@ mod tests {
         ];
         for (name, set, clear, rec_set, rec_clear, superblock) in rows {
             let m = p(&[name]);
-            assert_eq!((m.set, m.clear, m.rec_set, m.rec_clear), (*set, *clear, *rec_set, *rec_clear), "{name}");
+            assert_eq!(
+                (m.set, m.clear, m.rec_set, m.rec_clear),
+                (*set, *clear, *rec_set, *rec_clear),
+                "{name}"
+            );
             assert_eq!(m.superblock, *superblock, "{name}");
             assert!(m.data.is_empty(), "{name}");
         }
@@ -447,7 +455,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_the_file_systems() {
-        assert_eq!(p(&["nosuid", "mode=755", "", "size=64k", "acl", "RO"]).data, ["mode=755", "size=64k", "acl", "RO"]);
+        assert_eq!(
+            p(&["nosuid", "mode=755", "", "size=64k", "acl", "RO"]).data,
+            ["mode=755", "size=64k", "acl", "RO"]
+        );
         assert!(parse(&["a\0b".to_owned()]).is_err());
     }
 
