@@ -17,7 +17,7 @@ mod ledger;
 mod runtime;
 mod terminal;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, default_config};
 pub use call::{Call, Output, Running};
 pub use case::{Case, check};
 pub use container::Container;

@@ -1,14 +1,33 @@
 //! The rooms, named after the runtime's own.
 
+mod attacks;
+mod cgroups;
+mod cli;
+mod clients;
+mod console;
+mod crash;
+mod create;
+mod delete;
 mod devices;
+mod errors;
+mod features;
+mod hooks;
 mod identity;
 mod kernel;
+mod kill;
 mod lifecycle;
+mod list;
+mod log;
 mod mounts;
 mod namespaces;
 mod paths;
 mod process;
+mod ps;
 mod rlimits;
 mod root;
 mod run;
 mod schedule;
+mod seccomp;
+mod spec;
+mod start;
+mod state;

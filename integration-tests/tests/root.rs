@@ -83,8 +83,9 @@ fn propagation() {
         let table = [("", ""), ("private", ""), ("rprivate", ""), ("slave", ""), ("rslave", ""), ("shared", "shared:"), ("rshared", "shared:"), ("unbindable", "unbindable"), ("runbindable", "unbindable")];
         for (kind, shown) in table {
             let mut b = t.bundle();
-            // The hierarchies of cgroup version 1 are bound, which an unbindable mount does not allow.
-            b.without_mount("/sys/fs/cgroup").set("/linux/rootfsPropagation", kind);
+            // Cgroup version 1 mounts and read-only paths are bind mounts, which an unbindable source does not allow.
+            b.without_mount("/sys/fs/cgroup").set("/linux/readonlyPaths", json!([])).set("/linux/maskedPaths", json!([]));
+            b.set("/linux/rootfsPropagation", kind);
             let facts = b.facts(&[]);
             let told = words(&mount_at(&facts, "/").unwrap()["propagation"]).join(" ");
             assert!(if shown.is_empty() { !told.contains("shared:") } else { told.contains(shown) }, "{kind}: {told}");

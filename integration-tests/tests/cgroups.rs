@@ -1,0 +1,309 @@
+//! cgroups: created, joined before the program runs, limited, removed.
+
+use integration_tests::*;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TOP: &str = "/sys/fs/cgroup";
+
+fn unified() -> bool {
+    Path::new(TOP).join("cgroup.controllers").exists()
+}
+
+/// The version 1 hierarchies of this machine, by the names of their directories.
+fn hierarchies() -> Vec<String> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let names = own.lines().filter_map(|l| l.split(':').nth(1)).map(|n| n.trim_start_matches("name=").to_string());
+    names.filter(|n| !n.is_empty()).collect()
+}
+
+/// A limit's file in the container's cgroup of a controller.
+fn file(path: &str, controller: &str, name: &str) -> String {
+    let dir = if unified() { PathBuf::from(TOP) } else { Path::new(TOP).join(controller) };
+    let file = dir.join(path.trim_start_matches('/')).join(name);
+    fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).trim().to_string()
+}
+
+#[test]
+fn joined_in_every_hierarchy() {
+    check(|t| {
+        let mut b = t.bundle();
+        let facts = b.facts(&[]);
+        for name in hierarchies() {
+            assert_eq!(facts["cgroups"][&name], b.cgroups_path(), "{name}");
+        }
+        t.nothing_left();
+    });
+}
+
+/// The unified tree of a hybrid machine as well: it has cgroup.kill and cgroup.freeze.
+#[test]
+fn joined_in_the_unified_tree() {
+    check(|t| {
+        let mut b = t.bundle();
+        assert_eq!(b.facts(&[])["cgroups"][""], b.cgroups_path());
+    });
+}
+
+#[test]
+fn an_absolute_path_may_have_several_parts() {
+    check(|t| {
+        let mut b = t.bundle();
+        let path = format!("/{}/pod/box", t.token);
+        b.set("/linux/cgroupsPath", path.as_str());
+        assert_eq!(b.facts(&[])["cgroups"]["pids"], path);
+        // Parents are the caller's; runtimes leave them alone.
+        for dir in t.cgroups().into_iter().rev() {
+            assert!(!dir.ends_with("box"), "{dir:?}");
+            fs::remove_dir(dir).unwrap();
+        }
+    });
+}
+
+/// Below the runtime's own cgroup in each hierarchy.
+#[test]
+fn a_relative_path() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("{}-relative", t.token));
+        let facts = b.facts(&[]);
+        for line in fs::read_to_string("/proc/self/cgroup").unwrap().lines() {
+            let parts: Vec<&str> = line.splitn(3, ':').collect();
+            let name = parts[1].trim_start_matches("name=");
+            let told = facts["cgroups"][name].as_str().unwrap();
+            assert!(told.ends_with(&format!("/{}-relative", t.token)), "{name}: {told}");
+            if name == "pids" {
+                assert_eq!(told, format!("{}/{}-relative", parts[2].trim_end_matches('/'), t.token));
+            }
+        }
+        t.nothing_left();
+    });
+}
+
+#[test]
+fn without_a_path_it_is_named_after_the_container() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.remove("/linux/cgroupsPath").probe(&["facts"]);
+        let id = t.id();
+        let facts = b.call(&["run"], &id).run().ok().facts();
+        assert!(facts["cgroups"]["pids"].as_str().unwrap().ends_with(&format!("/{id}")), "{}", facts["cgroups"]);
+        t.nothing_left();
+    });
+}
+
+/// `..` does not lead out of the hierarchy.
+#[test]
+fn a_path_that_climbs_stays_inside() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("/../../../{}-up", t.token));
+        assert_eq!(b.facts(&[])["cgroups"]["pids"], format!("/{}-up", t.token));
+        t.nothing_left();
+    });
+}
+
+/// Someone made it before: it is used, if nobody is in it.
+#[test]
+fn an_existing_empty_cgroup_is_used() {
+    check(|t| {
+        let mut b = t.bundle();
+        let path = b.cgroups_path();
+        let dir = Path::new(TOP).join("pids").join(path.trim_start_matches('/'));
+        if dir.parent().is_some_and(Path::exists) {
+            fs::create_dir(&dir).unwrap();
+        }
+        assert_eq!(b.facts(&[])["cgroups"]["pids"], path);
+    });
+}
+
+#[test]
+fn a_cgroup_in_use_is_refused() {
+    check(|t| {
+        let mut b = t.bundle();
+        let c = b.up(&["wait"]);
+        b.run().fails(&["cgroup", "not empty"]);
+        assert_eq!(c.status(), "running");
+        c.delete_force();
+        t.nothing_left();
+    });
+}
+
+/// Values as written in config.json, and as the kernel tells them.
+#[track_caller]
+fn limits(t: &Case, resources: Value, files: &[(&str, &str, &str)]) {
+    if unified() {
+        skip!("the files of version 2 are checked elsewhere");
+    }
+    let mut b = t.bundle();
+    for (kind, value) in resources.as_object().unwrap() {
+        b.set(&format!("/linux/resources/{kind}"), value.clone());
+    }
+    let c = b.up(&["wait"]);
+    for (controller, name, value) in files {
+        assert_eq!(file(&b.cgroups_path(), controller, name), *value, "{name}");
+    }
+    c.delete_force();
+    t.nothing_left();
+}
+
+#[test]
+fn memory() {
+    check(|t| {
+        let memory = json!({"memory": {"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728, "swappiness": 30}});
+        let swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+        limits(t, memory, &[
+            ("memory", "memory.limit_in_bytes", "67108864"),
+            ("memory", "memory.soft_limit_in_bytes", "33554432"),
+            ("memory", "memory.swappiness", "30"),
+            if swap { ("memory", "memory.memsw.limit_in_bytes", "134217728") } else { ("memory", "memory.swappiness", "30") },
+        ]);
+    });
+}
+
+#[test]
+fn memory_without_limit() {
+    check(|t| {
+        limits(t, json!({"memory": {"limit": -1}}), &[("memory", "memory.limit_in_bytes", "9223372036854771712")]);
+    });
+}
+
+#[test]
+fn memory_without_oom_killer() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/memory", json!({"limit": 67_108_864, "disableOOMKiller": true}));
+        let c = b.up(&["wait"]);
+        assert!(file(&b.cgroups_path(), "memory", "memory.oom_control").starts_with("oom_kill_disable 1"));
+        c.delete_force();
+    });
+}
+
+#[test]
+fn cpu() {
+    check(|t| {
+        limits(
+            t,
+            json!({"cpu": {"shares": 200, "quota": 50_000, "period": 100_000, "burst": 20_000}}),
+            &[
+                ("cpu", "cpu.shares", "200"),
+                ("cpu", "cpu.cfs_quota_us", "50000"),
+                ("cpu", "cpu.cfs_period_us", "100000"),
+                ("cpu", "cpu.cfs_burst_us", "20000"),
+            ],
+        );
+        limits(t, json!({"cpu": {"idle": 1}}), &[("cpu", "cpu.idle", "1")]);
+        limits(t, json!({"cpu": {"quota": -1}}), &[("cpu", "cpu.cfs_quota_us", "-1")]);
+        limits(t, json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 900_000}}), &[
+            ("cpu", "cpu.rt_runtime_us", "2000"),
+            ("cpu", "cpu.rt_period_us", "900000"),
+        ]);
+    });
+}
+
+#[test]
+fn cpuset() {
+    check(|t| {
+        limits(t, json!({"cpu": {"cpus": "1", "mems": "0"}}), &[("cpuset", "cpuset.cpus", "1"), ("cpuset", "cpuset.mems", "0")]);
+        let mut b = t.bundle();
+        b.set("/linux/resources/cpu", json!({"cpus": "1"}));
+        assert_eq!(b.facts(&[])["affinity"], json!([1]));
+    });
+}
+
+#[test]
+fn cpuset_is_inherited_where_nothing_is_said() {
+    check(|t| {
+        let top = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap();
+        limits(t, json!({}), &[("cpuset", "cpuset.cpus", top.trim()), ("cpuset", "cpuset.mems", "0")]);
+    });
+}
+
+#[test]
+fn pids() {
+    check(|t| {
+        limits(t, json!({"pids": {"limit": 17}}), &[("pids", "pids.max", "17")]);
+        limits(t, json!({"pids": {"limit": -1}}), &[("pids", "pids.max", "max")]);
+        let mut b = t.bundle();
+        b.set("/linux/resources/pids", json!({"limit": 5})).probe(&["forks", "20"]);
+        assert_eq!(b.run().ok().stdout, "forks 4 EAGAIN\n");
+        t.nothing_left();
+    });
+}
+
+#[test]
+fn blkio() {
+    check(|t| {
+        let weight = Path::new("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").exists();
+        assert!(weight, "blkio is mounted here");
+        limits(t, json!({"blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1_048_576}]}}), &[
+            ("blkio", "blkio.throttle.read_bps_device", "254:0 1048576"),
+        ]);
+    });
+}
+
+/// The device rules of version 1, read back: what is always allowed, and what the document adds.
+#[test]
+fn devices() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}));
+        let c = b.up(&["wait"]);
+        let list = file(&b.cgroups_path(), "devices", "devices.list");
+        let mut rules: Vec<&str> = list.lines().collect();
+        rules.sort_unstable();
+        assert_eq!(rules, [
+            "b *:* m", "c *:* m", "c 10:200 rw", "c 136:* rwm", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
+        ]);
+        c.delete_force();
+    });
+}
+
+/// A process is limited from its first instruction on: nothing runs outside of its cgroup.
+#[test]
+fn the_payload_is_killed_at_its_limit() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/memory", json!({"limit": 32 << 20, "swap": 32 << 20})).probe(&["allocate", "64"]);
+        b.run().exits(137);
+        b.probe(&["allocate", "8"]);
+        assert_eq!(b.run().ok().stdout, "allocated 8\n");
+        t.nothing_left();
+    });
+}
+
+/// Limits hold already while the container is only created.
+#[test]
+fn limits_are_set_by_create() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/pids", json!({"limit": 12}));
+        let _c = b.create();
+        assert_eq!(file(&b.cgroups_path(), "pids", "pids.max"), "12");
+    });
+}
+
+#[test]
+fn a_value_that_the_kernel_refuses() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/cpu", json!({"cpus": "999"}));
+        b.refused(&["cpuset.cpus", "999"]);
+        let mut b = t.bundle();
+        b.set("/linux/resources/cpu", json!({"quota": 5}));
+        b.refused(&["cpu.cfs_quota_us", "invalid argument"]);
+    });
+}
+
+#[test]
+fn a_limit_that_this_machine_has_no_controller_for() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/rdma", json!({"mlx5_1": {"hcaHandles": 3}}));
+        let out = b.run();
+        if out.status != 0 {
+            out.fails(&["rdma"]);
+        }
+        t.nothing_left();
+    });
+}
