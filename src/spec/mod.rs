@@ -7,6 +7,7 @@
 pub mod lenient;
 pub mod locate;
 pub mod mount_options;
+pub mod rules;
 
 use std::fs::File;
 use std::io::Read;
