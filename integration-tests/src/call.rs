@@ -330,7 +330,8 @@ impl Output {
         let message = lines[0].to_string();
         let errors: Vec<Value> = self.log_entries().into_iter().filter(|e| e["level"] == "error").collect();
         assert!(errors.len() == 1, "expected one error in the log:\n{self}");
-        assert_eq!(errors[0]["msg"], message.as_str(), "log and stderr should say the same");
+        let logged = errors[0]["msg"].as_str().unwrap_or_default();
+        assert_eq!(logged.trim_end(), message.trim_end(), "log and stderr should say the same");
         assert!(is_rfc3339(errors[0]["time"].as_str().unwrap_or_default()), "time should be RFC 3339:\n{self}");
         for part in parts {
             let found = message.to_lowercase().contains(&part.to_lowercase());

@@ -242,18 +242,18 @@ fn blkio() {
     });
 }
 
-/// The device rules of version 1, read back: what is always allowed, and what the document adds.
+/// The device rules of version 1, read back: what is always allowed (a tun device among it), and what the document adds.
 #[test]
 fn devices() {
     check(|t| {
         let mut b = t.bundle();
-        b.set("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"}));
+        b.set("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}));
         let c = b.up(&["wait"]);
         let list = file(&b.cgroups_path(), "devices", "devices.list");
         let mut rules: Vec<&str> = list.lines().collect();
         rules.sort_unstable();
         assert_eq!(rules, [
-            "b *:* m", "c *:* m", "c 10:200 rw", "c 136:* rwm", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
+            "b *:* m", "c *:* m", "c 10:200 rwm", "c 10:229 rw", "c 136:* rwm", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
         ]);
         c.delete_force();
     });

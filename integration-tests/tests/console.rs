@@ -17,6 +17,11 @@ fn up<'c>(t: &'c Case, b: &Bundle<'c>) -> (Container<'c>, Pty, String) {
     (c, pty, name)
 }
 
+/// The one line that the probe printed.
+fn told(pty: &mut Pty) -> Value {
+    serde_json::from_str(pty.expect("\r\n").trim()).unwrap()
+}
+
 #[test]
 fn the_terminal_comes_over_the_socket() {
     check(|t| {
@@ -25,9 +30,7 @@ fn the_terminal_comes_over_the_socket() {
         let (c, mut pty, name) = up(t, &b);
         assert!(name.starts_with("/dev/p"), "its name comes along: {name:?}");
         c.start();
-        c.becomes("stopped");
-        let shown = pty.rest();
-        let facts: Value = serde_json::from_str(shown.trim()).unwrap();
+        let facts = told(&mut pty);
         for fd in ["0", "1", "2"] {
             assert_eq!(facts["fds"][fd]["type"], "char");
             assert_eq!(facts["fds"][fd]["target"], "/dev/pts/0", "from the container's own devpts");
@@ -45,8 +48,7 @@ fn dev_console_is_the_terminal() {
         b.probe(&["facts", "stat=/dev/pts/0", "stat=/dev/console"]);
         let (c, mut pty, _) = up(t, &b);
         c.start();
-        c.becomes("stopped");
-        let facts: Value = serde_json::from_str(pty.rest().trim()).unwrap();
+        let facts = told(&mut pty);
         let (console, slave) = (&facts["asked"]["stat=/dev/console"], &facts["asked"]["stat=/dev/pts/0"]);
         assert_eq!(console["type"], "char");
         assert_eq!(console["device"], slave["device"]);
@@ -77,8 +79,7 @@ fn the_terminal_belongs_to_the_user() {
         b.set("/process/user", json!({"uid": 1000, "gid": 1000})).probe(&["facts", "stat=/dev/pts/0", "write=/dev/pts/0"]);
         let (c, mut pty, _) = up(t, &b);
         c.start();
-        c.becomes("stopped");
-        let facts: Value = serde_json::from_str(pty.rest().trim()).unwrap();
+        let facts = told(&mut pty);
         assert_eq!(facts["asked"]["stat=/dev/pts/0"]["uid"], 1000);
         assert_eq!(facts["asked"]["write=/dev/pts/0"], "ok");
     });
@@ -256,8 +257,7 @@ fn in_a_user_namespace() {
         b.user_namespace().probe(&["facts", "stat=/dev/pts/0", "write=/dev/console"]);
         let (c, mut pty, _) = up(t, &b);
         c.start();
-        c.becomes("stopped");
-        let facts: Value = serde_json::from_str(pty.rest().trim()).unwrap();
+        let facts = told(&mut pty);
         assert_eq!(facts["asked"]["stat=/dev/pts/0"]["uid"], 0);
         assert_eq!(facts["asked"]["write=/dev/console"], "ok");
     });
