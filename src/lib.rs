@@ -18,8 +18,26 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod cgroup;
+pub mod cli;
+pub mod container;
 pub mod error;
+pub mod features;
+pub mod handshake;
 pub mod hooks;
+pub mod host;
+pub mod init;
+pub mod launch;
+pub mod log;
 pub mod plan;
+pub mod seal;
 pub mod spec;
 pub mod sys;
+
+/// Before anything is parsed: standard streams that are closed become the null device, so that no file of ours takes
+/// their place, and what enters a container is sealed.
+pub fn start_up(args: &[std::ffi::OsString]) -> error::Result<()> {
+    use error::OnSys;
+    sys::fd::fill_standard_streams().on("open", "/dev/null")?;
+    if cli::enters_container(args) { seal::ensure() } else { Ok(()) }
+}

@@ -1,1 +1,15 @@
-fn main() {}
+//! Seal, parse, dispatch, and the exit status.
+
+use std::ffi::OsString;
+
+fn main() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let status = match orlop::start_up(&args) {
+        Ok(()) => orlop::cli::main(args),
+        Err(e) => {
+            eprintln!("{e}");
+            1
+        }
+    };
+    std::process::exit(status);
+}

@@ -1,1 +1,195 @@
+//! Everything decided before the first clone: [`Spec`](oci_spec::runtime::Spec) and [`Host`](crate::host::Host) in,
+//! one envelope for each process out. A plan is consumed by its launch; it cannot be run twice.
+
+pub mod console;
+pub mod devices;
+pub mod exec;
+pub mod hooks;
+pub mod identity;
+pub mod kernel;
+pub mod mounts;
+pub mod namespaces;
+pub mod paths;
+pub mod rootfs;
+pub mod schedule;
 pub mod seccomp;
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxSeccomp, Spec};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Error, OnSys, Result};
+use crate::host::Host;
+use crate::init::gate::Gate;
+use crate::sys::ns;
+
+pub struct Plan {
+    pub main: ForMain,
+    pub init: ForInit,
+}
+
+/// What needs the host's privileges or paths.
+pub struct ForMain {
+    /// `CLONE_NEW*` for the clone.
+    pub born: u64,
+    /// A new time namespace, with its offsets.
+    pub time: Option<String>,
+    /// The pid namespace that init is born in, if it is not a new one.
+    pub pid: Option<namespaces::Join>,
+    pub oom_score_adj: Option<i32>,
+    pub hooks: hooks::HostHooks,
+    pub seccomp: Option<LinuxSeccomp>,
+    pub terminal: bool,
+}
+
+/// What init is born with; nothing in it needs the host any more.
+pub struct ForInit {
+    pub namespaces: namespaces::ForInit,
+    pub rootfs: rootfs::Rootfs,
+    pub kernel: kernel::Kernel,
+    pub schedule: schedule::Schedule,
+    pub identity: identity::Identity,
+    pub console: Option<console::Console>,
+    pub program: exec::Program,
+    pub hooks: hooks::ContainerHooks,
+    pub gate: Gate,
+    /// How many descriptors from 3 on the program inherits.
+    pub preserve: u32,
+}
+
+/// What was typed beside the configuration, decided.
+pub struct Options<'a> {
+    pub id: &'a str,
+    pub bundle: &'a Path,
+    pub no_pivot: bool,
+    pub new_keyring: bool,
+    pub preserve: u32,
+    pub gate: Gate,
+    pub cgroup: &'a Cgroup,
+    pub state: hooks::HookState,
+    /// LISTEN_FDS and the like: `NAME=value`, added to the program's environment.
+    pub extra_env: Vec<String>,
+}
+
+pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
+    let process = spec.process().as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
+    refuse_unbuilt(spec)?;
+    let namespaces = namespaces::build(linux)?;
+    let propagation = rootfs::wanted_propagation(spec)?;
+    let root = rootfs::locate(spec, options.bundle)?;
+    let tree = rootfs::clone_root(&root, propagation)?;
+    let new_cgroup_namespace =
+        namespaces.init.new_cgroup || namespaces.init.join.iter().any(|j| j.kind == ns::NEWCGROUP);
+    let input = mounts::Input {
+        bundle: options.bundle,
+        base: rootfs::BasePropagation::of(propagation),
+        cgroup: options.cgroup,
+        new_cgroup_namespace,
+    };
+    let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
+    let enter = rootfs::enter(&namespaces, options.no_pivot);
+    let mut program = exec::build(process)?;
+    for e in &options.extra_env {
+        program.env.push(std::ffi::CString::new(e.as_str()).map_err(|_| Error::bug("NUL in the environment"))?);
+    }
+    let identity = identity::build(process, host.caps, warnings)?;
+    let (main_hooks, init_hooks) = hooks::build(spec.hooks().as_ref(), &options.state)?;
+    Ok(Plan {
+        main: ForMain {
+            born: namespaces.born,
+            time: namespaces.time,
+            pid: namespaces.pid,
+            oom_score_adj: process.oom_score_adj(),
+            hooks: main_hooks,
+            seccomp: linux.seccomp().clone(),
+            terminal: process.terminal().unwrap_or(false),
+        },
+        init: ForInit {
+            namespaces: namespaces.init,
+            rootfs: rootfs::Rootfs {
+                tree,
+                enter,
+                mounts,
+                dev: devices::build(spec)?,
+                paths: paths::build(spec)?,
+                readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+                propagation,
+            },
+            kernel: kernel::build(spec, options.id, options.new_keyring)?,
+            schedule: schedule::build(process)?,
+            identity,
+            console: console::build(process, true),
+            program,
+            hooks: init_hooks,
+            gate: options.gate,
+            preserve: options.preserve,
+        },
+    })
+}
+
+/// Rooms that are not built yet refuse by name rather than leave something out in silence.
+fn refuse_unbuilt(spec: &Spec) -> Result<()> {
+    let (Some(process), Some(linux)) = (spec.process(), spec.linux()) else { return Ok(()) };
+    let no = |what: &str, pointer: &str| Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer));
+    let named = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
+    if named(process.apparmor_profile()) {
+        return no("an AppArmor profile", "/process/apparmorProfile");
+    }
+    if named(process.selinux_label()) {
+        return no("an SELinux label", "/process/selinuxLabel");
+    }
+    if named(linux.mount_label()) {
+        return no("an SELinux mount label", "/linux/mountLabel");
+    }
+    if linux.intel_rdt().is_some() {
+        return no("Intel RDT", "/linux/intelRdt");
+    }
+    if linux.memory_policy().is_some() {
+        return no("a memory policy", "/linux/memoryPolicy");
+    }
+    if linux.net_devices().as_ref().is_some_and(|n| !n.is_empty()) {
+        return no("moving network devices", "/linux/netDevices");
+    }
+    for (i, m) in spec.mounts().iter().flatten().enumerate() {
+        let options = m.options().iter().flatten();
+        if m.uid_mappings().is_some() || m.gid_mappings().is_some() || options.clone().any(|o| o == "idmap" || o == "ridmap") {
+            return no("an idmapped mount", &format!("/mounts/{i}"));
+        }
+    }
+    Ok(())
+}
+
+impl ForInit {
+    /// Every descriptor in the envelope: all that a child keeps.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let mut fds = vec![self.rootfs.tree.as_raw_fd()];
+        for step in &self.rootfs.mounts {
+            match &step.what {
+                mounts::What::Bind { tree, .. } => fds.push(tree.as_raw_fd()),
+                mounts::What::CgroupV1 { hierarchies, .. } => {
+                    for h in hierarchies {
+                        if let mounts::HierarchySource::Bind(tree) = &h.source {
+                            fds.push(tree.as_raw_fd());
+                        }
+                    }
+                }
+                mounts::What::New(_) | mounts::What::Remount => {}
+            }
+        }
+        fds.extend(self.rootfs.paths.null.as_ref().map(AsRawFd::as_raw_fd));
+        fds.extend(self.namespaces.join.iter().map(|j| j.fd.as_raw_fd()));
+        if let Gate::Listen(fd) = &self.gate {
+            fds.push(fd.as_raw_fd());
+        }
+        fds
+    }
+}
+
+/// Reads a link of /proc/self/ns as a descriptor: to come back after the clone.
+pub fn own_namespace(kind: &str) -> Result<std::os::fd::OwnedFd> {
+    let path = format!("/proc/self/ns/{kind}");
+    crate::sys::fs::open(&path, crate::sys::fs::OFlag::O_RDONLY).on("open", path)
+}

@@ -118,3 +118,19 @@ pub fn copy(from: impl AsFd, to: impl AsFd, size: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// Clears O_NONBLOCK.
+pub fn set_blocking(fd: impl AsFd) -> Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
+    fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(|_| ())
+}
+
+/// Standard input, output or error; EBADF when it is closed.
+pub fn borrow_standard(number: RawFd) -> Result<std::os::fd::BorrowedFd<'static>> {
+    if !(0..3).contains(&number) || !is_open(number) {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: open, and the standard streams are never closed by this program, only replaced.
+    Ok(unsafe { std::os::fd::BorrowedFd::borrow_raw(number) })
+}

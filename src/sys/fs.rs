@@ -314,3 +314,59 @@ pub fn access(path: impl AsRef<Path>, exec: bool) -> Result<()> {
     let how = if exec { nix::unistd::AccessFlags::X_OK } else { nix::unistd::AccessFlags::F_OK };
     nix::unistd::access(path.as_ref(), how)
 }
+
+/// Changes the mode of an open file (not O_PATH).
+pub fn fchmod(fd: impl AsFd, mode: u32) -> Result<()> {
+    nix::sys::stat::fchmod(fd.as_fd(), Mode::from_bits_truncate(mode))
+}
+
+/// May the effective user execute this file?
+pub fn may_execute(path: impl AsRef<Path>) -> Result<()> {
+    let flags = nix::fcntl::AtFlags::AT_EACCESS;
+    nix::unistd::faccessat(AT_FDCWD, path.as_ref(), nix::unistd::AccessFlags::X_OK, flags)
+}
+
+/// The names of the directories in a directory, links left out. `dir` must be open for reading (not O_PATH).
+pub fn subdirs(dir: OwnedFd) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in nix::dir::Dir::from_fd(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." && entry.file_type() == Some(nix::dir::Type::Directory) {
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+    }
+    Ok(names)
+}
+
+/// What one read(2) gives of a small kernel file, without its last newline: a single value below a page comes whole.
+pub fn read_value_at(dir: impl AsFd, name: impl AsRef<Path>) -> Result<String> {
+    let fd = openat(dir, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0)?;
+    let mut buf = vec![0; 4096];
+    let n = retry(|| nix::unistd::read(fd.as_fd(), &mut buf))?;
+    buf.truncate(n);
+    let mut text = String::from_utf8(buf).map_err(|_| Errno::EILSEQ)?;
+    text.truncate(text.trim_end().len());
+    Ok(text)
+}
+
+/// Waits until a kernel file that tells of its changes (cgroup.events) changes, at most `timeout`.
+pub fn wait_change(fd: impl AsFd, timeout: std::time::Duration) -> Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut set = [PollFd::new(fd.as_fd(), PollFlags::POLLPRI)];
+    let timeout = PollTimeout::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
+    match poll(&mut set, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// One read(2).
+pub fn read_some(fd: impl AsFd, buf: &mut [u8]) -> Result<usize> {
+    retry(|| nix::unistd::read(fd.as_fd(), buf))
+}
+
+/// One write(2).
+pub fn write_some(fd: impl AsFd, data: &[u8]) -> Result<usize> {
+    retry(|| nix::unistd::write(fd.as_fd(), data))
+}

@@ -170,13 +170,18 @@ fn wait_how(pidfd: &impl AsFd, how: i32) -> Result<Option<Exit>> {
     Ok(Some(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) }))
 }
 
-/// Reaps any ended child; `None` when there is none to reap now.
-pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    match retry(|| waitpid(None, Some(WaitPidFlag::WNOHANG)))? {
-        WaitStatus::Exited(p, c) => Ok(Some((p.as_raw(), Exit::Code(c)))),
-        WaitStatus::Signaled(p, s, _) => Ok(Some((p.as_raw(), Exit::Signal(s as i32)))),
-        _ => Ok(None),
+/// Reaps ended children, but leaves `spare` (0: none) for who waits for it by name.
+pub fn reap_all_but(spare: Pid) {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+    loop {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::All, look) {
+            Ok(WaitStatus::Exited(p, _) | WaitStatus::Signaled(p, ..)) if p.as_raw() != spare => {
+                let _ = waitpid(p, Some(WaitPidFlag::WNOHANG));
+            }
+            // Nobody, or the spared one first in line: it is waited for soon, the rest goes with us.
+            _ => return,
+        }
     }
 }
 
@@ -274,8 +279,13 @@ pub fn getppid() -> Pid {
     nix::unistd::getppid().as_raw()
 }
 
-pub fn getcwd() -> Result<std::path::PathBuf> {
-    nix::unistd::getcwd()
+/// getcwd(2) itself, which says `(unreachable)/…` of a directory outside the root; the C library would hide that.
+pub fn getcwd() -> Result<Vec<u8>> {
+    let mut buf = vec![0u8; 4096];
+    // SAFETY: a writable buffer and its length.
+    let n = cvt(unsafe { libc::syscall(libc::SYS_getcwd, buf.as_mut_ptr(), buf.len()) })? as usize;
+    buf.truncate(n.saturating_sub(1));
+    Ok(buf)
 }
 
 pub fn set_personality(domain: u64) -> Result<()> {
@@ -307,9 +317,10 @@ pub fn lives(pid: Pid, start_time: u64) -> bool {
     matches!(stat(pid), Ok((state, start)) if start == start_time && !matches!(state, 'Z' | 'X'))
 }
 
-/// Threads of this process: must be 1 before a fork.
-pub fn thread_count() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+/// Are there other threads? A fork copies only its caller, and with it locks that nobody will release.
+/// The kernel's count of links to /proc/self/task is its number of threads plus two.
+pub fn thread_count_is_wrong() -> bool {
+    nix::sys::stat::stat("/proc/self/task").is_ok_and(|s| s.st_nlink != 3)
 }
 
 /// A point in time to which a wait may last.
@@ -333,6 +344,18 @@ impl Deadline {
     pub fn passed(&self) -> bool {
         self.left().is_some_and(|d| d.is_zero())
     }
+}
+
+/// poll(2) for reading on several descriptors and for writing on one more, without a deadline: the indices that are
+/// readable, and whether the one is writable.
+pub fn poll_both(read: &[BorrowedFd<'_>], write: Option<BorrowedFd<'_>>) -> Result<(Vec<usize>, bool)> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut set: Vec<_> = read.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    set.extend(write.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+    retry(|| poll(&mut set, PollTimeout::NONE))?;
+    let ready = |p: &PollFd<'_>| p.revents().is_some_and(|r| !r.is_empty());
+    let readable = set[..read.len()].iter().enumerate().filter(|(_, p)| ready(p)).map(|(i, _)| i).collect();
+    Ok((readable, set.get(read.len()).is_some_and(ready)))
 }
 
 /// poll(2) for reading on several descriptors until the deadline; the indices that are ready, none when it passed.

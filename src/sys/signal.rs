@@ -58,6 +58,12 @@ pub fn ignore(signal: i32) -> Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(|_| ())
 }
 
+/// Those whose default action is to do nothing, or to stop: all others end a process.
+pub fn ignored_by_default(signal: i32) -> bool {
+    [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGSTOP]
+        .contains(&signal)
+}
+
 /// A signal by number or name, any case, with or without `SIG`, real-time ones as `RTMIN+n` and `RTMAX-n`.
 pub fn parse(text: &str) -> Option<i32> {
     if let Ok(n) = text.parse::<i32>() {

@@ -55,10 +55,10 @@ pub fn listen_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Connects to the listener at `name` in the directory `dir`.
-pub fn connect_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+/// Connects to the listener whose socket file the O_PATH handle stands for, whatever became of its name.
+pub fn connect_to(file: impl AsFd) -> Result<OwnedFd> {
     let fd = s::socket(s::AddressFamily::Unix, s::SockType::SeqPacket, s::SockFlag::SOCK_CLOEXEC, None)?;
-    let address = below(dir, name)?;
+    let address = s::UnixAddr::new(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).as_str())?;
     retry(|| s::connect(fd.as_raw_fd(), &address))?;
     Ok(fd)
 }

@@ -1,0 +1,234 @@
+//! What was typed: the flags of runc, its leniencies, and one file a verb.
+
+mod create;
+mod delete;
+mod features;
+mod kill;
+mod leniency;
+mod list;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod version;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::container::create::Manager;
+use crate::container::store::default_root;
+use crate::container::{Entry, Id, Store};
+use crate::error::{Error, Kind, Result};
+use crate::log::{Format, Level, Log};
+
+/// A low-level OCI container runtime.
+#[derive(Debug, Parser)]
+#[command(name = "orlop", disable_version_flag = true, disable_help_subcommand = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Directory for the state of containers [default: /run/orlop, or $XDG_RUNTIME_DIR/orlop]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Append events to this file
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Form of the log's lines: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: String,
+    /// The same as --log-level debug
+    #[arg(long)]
+    debug: bool,
+    /// What to log: error, warning, info or debug
+    #[arg(long, value_name = "LEVEL", default_value = "warning")]
+    log_level: String,
+    /// Have systemd manage the cgroup
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// cgroupfs, systemd or disabled
+    #[arg(long, value_name = "MANAGER")]
+    cgroup_manager: Option<String>,
+    /// Accepted for runc's sake: true, false or auto
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide = true)]
+    rootless: String,
+    /// Accepted for runc's sake: criu is found in PATH
+    #[arg(long, value_name = "PATH", hide = true)]
+    criu: Option<PathBuf>,
+    /// Print the version
+    #[arg(long, short = 'v', exclusive = true)]
+    version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Create a container
+    Create(create::Create),
+    /// Delete what a container holds
+    Delete(delete::Delete),
+    /// Show what this runtime can do
+    Features(features::Features),
+    /// Send a signal to a container's init (default: TERM)
+    Kill(kill::Kill),
+    /// List containers
+    List(list::List),
+    /// Show a container's processes
+    Ps(ps::Ps),
+    /// Create and start a container
+    Run(run::Run),
+    /// Write an example configuration
+    Spec(spec::Spec),
+    /// Start the program of a created container
+    Start(start::Start),
+    /// Show the state of a container
+    State(state::State),
+}
+
+impl Global {
+    fn log(&self) -> Result<Log> {
+        let format = match self.log_format.as_str() {
+            "text" => Format::Text,
+            "json" => Format::Json,
+            other => return Err(Error::new(Kind::Usage, format!("invalid log-format {other:?}"))),
+        };
+        let level = match self.log_level.as_str() {
+            _ if self.debug => Level::Debug,
+            "error" => Level::Error,
+            "warning" | "warn" => Level::Warning,
+            "info" => Level::Info,
+            "debug" => Level::Debug,
+            other => return Err(Error::new(Kind::Usage, format!("invalid log-level {other:?}"))),
+        };
+        Log::open(self.log.as_deref(), format, level)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.root.clone().filter(|r| !r.as_os_str().is_empty()).unwrap_or_else(default_root)
+    }
+
+    /// For verbs that make a container.
+    fn store_to_make(&self) -> Result<Store> {
+        Store::open(&self.root(), true)
+    }
+
+    /// For verbs about a container that is there.
+    fn find(&self, id: &str) -> Result<Entry> {
+        let id = Id::parse(id)?;
+        match Store::open_existing(&self.root())? {
+            Some(store) => store.find(&id),
+            None => Err(Error::new(Kind::NotFound, crate::error::compat::DOES_NOT_EXIST)),
+        }
+    }
+
+    /// What is not built yet says so.
+    fn manager(&self) -> Result<Manager> {
+        if self.rootless == "true" {
+            return Err(Error::unsupported("--rootless=true is not supported yet"));
+        }
+        if self.systemd_cgroup {
+            return Err(Error::unsupported("--systemd-cgroup is not supported yet").hint("use the cgroupfs driver"));
+        }
+        match self.cgroup_manager.as_deref() {
+            None | Some("cgroupfs") => Ok(Manager::Cgroupfs),
+            Some("disabled") => Ok(Manager::Disabled),
+            Some("systemd") => {
+                Err(Error::unsupported("--cgroup-manager systemd is not supported yet").hint("use cgroupfs"))
+            }
+            Some(other) => Err(Error::new(Kind::Usage, format!("unknown cgroup manager {other:?}"))),
+        }
+    }
+}
+
+/// Does a process with this command line enter a container? Such a one is sealed first; told without parsing, so
+/// that no work is done twice.
+pub fn enters_container(args: &[OsString]) -> bool {
+    args.iter().skip(1).any(|a| a == "run" || a == "create")
+}
+
+/// Runs the verb. The value is the exit status.
+pub fn main(args: Vec<OsString>) -> i32 {
+    let command = Cli::command();
+    let args = leniency::normalise(args, &command);
+    if version::asked_for(&args) {
+        return finish(version::print(), &Log::none());
+    }
+    let cli = match command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let log = match cli.global.log() {
+        Ok(log) => log,
+        Err(e) => return finish(Err(e), &Log::none()),
+    };
+    finish(dispatch(&cli, &log), &log)
+}
+
+fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
+    let g = &cli.global;
+    match &cli.verb {
+        Verb::Create(v) => v.run(g, log),
+        Verb::Delete(v) => v.run(g, log),
+        Verb::Features(v) => v.run(),
+        Verb::Kill(v) => v.run(g),
+        Verb::List(v) => v.run(g, log),
+        Verb::Ps(v) => v.run(g),
+        Verb::Run(v) => v.run(g, log),
+        Verb::Spec(v) => v.run(),
+        Verb::Start(v) => v.run(g, log),
+        Verb::State(v) => v.run(g),
+    }
+}
+
+/// The only place where an error is told: on standard error and in the log, in the same words.
+fn finish(result: Result<i32>, log: &Log) -> i32 {
+    match result {
+        Ok(status) => status,
+        Err(e) => {
+            eprint_line(&e.to_string());
+            log.error(&e);
+            1
+        }
+    }
+}
+
+/// clap's own answers: help is no error, anything else is one, with runc's exit status.
+fn usage(e: &clap::Error) -> i32 {
+    use clap::error::ErrorKind;
+    let text = e.render().to_string();
+    if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = print(text.as_bytes());
+        return 0;
+    }
+    eprint_line(text.trim_end());
+    1
+}
+
+fn eprint_line(text: &str) {
+    use std::io::Write;
+    // Standard error may be closed; there is nobody else to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A whole document to standard output, in one go: nothing of it if it cannot be made.
+fn print(document: &[u8]) -> Result<i32> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(document).and_then(|()| out.flush()) {
+        Ok(()) => Ok(0),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        Err(e) => Err(Error::new(Kind::Host, format!("write standard output: {e}"))),
+    }
+}
+
+fn to_json<T: serde::Serialize>(value: &T, pretty: bool) -> Result<Vec<u8>> {
+    let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+    text.map_err(|e| Error::bug(format!("cannot write JSON: {e}")))
+}

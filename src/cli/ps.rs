@@ -1,0 +1,44 @@
+use std::process::Command;
+
+use clap::Args;
+
+use super::{Global, print, to_json};
+use crate::container::ps;
+use crate::error::{Error, Kind, OnSys, Result};
+
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    id: String,
+    /// table or json
+    #[arg(long, short, value_name = "FORMAT", default_value = "table")]
+    format: String,
+    /// Options for ps(1) [default: -ef]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTION")]
+    options: Vec<String>,
+}
+
+impl Ps {
+    pub fn run(&self, global: &Global) -> Result<i32> {
+        let pids = ps::pids(&global.find(&self.id)?)?;
+        match self.format.as_str() {
+            "json" => {
+                let mut text = to_json(&pids, false)?;
+                text.push(b'\n');
+                print(&text)
+            }
+            "table" => {
+                let default = ["-ef".to_owned()];
+                let options = if self.options.is_empty() { &default[..] } else { &self.options };
+                let output = Command::new("ps").args(options).output().on("execute", "ps")?;
+                if !output.status.success() {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    return Err(Error::new(Kind::Failed, format!("ps: {}: {}", output.status, said.trim())));
+                }
+                print(ps::filter(&String::from_utf8_lossy(&output.stdout), &pids)?.as_bytes())
+            }
+            _ => Err(Error::new(Kind::Usage, "invalid format option")),
+        }
+    }
+}

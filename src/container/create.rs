@@ -1,0 +1,276 @@
+//! create: from a bundle to an init that waits at its gate.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use super::id::Id;
+use super::record::{Init, Record};
+use super::status::boot_id;
+use super::store::{Entry, GATE, Store};
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Kind, OnSys, Result};
+use crate::handshake::Main;
+use crate::hooks;
+use crate::host::{self, Host};
+use crate::init::gate::Gate;
+use crate::launch::{self, Launched};
+use crate::log::Log;
+use crate::plan::{self, Options};
+use crate::spec::{self, rules};
+use crate::sys::process::{self, Child};
+use crate::sys::{fd, fs, ns, socket};
+
+/// What was typed for `create` and `run`.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub bundle: PathBuf,
+    pub console_socket: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub preserve_fds: u32,
+    /// `run` without --detach: the runtime stays.
+    pub foreground: bool,
+    /// `create`: a gate in the state directory; `run`: our own word.
+    pub gate: bool,
+    pub manager: Manager,
+}
+
+/// Who manages cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manager {
+    #[default]
+    Cgroupfs,
+    Disabled,
+}
+
+/// A container whose init waits.
+pub struct Created {
+    pub entry: Entry,
+    pub record: Record,
+    pub child: Child,
+    pub link: Main,
+    pub console: Option<OwnedFd>,
+    pub poststart: Vec<hooks::Hook>,
+}
+
+pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result<Created> {
+    // Before the first open of ours could take one of the numbers.
+    let listen = listen_fds();
+    let preserve = request.preserve_fds + listen.count;
+    check_preserved(&request, listen.count)?;
+    fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
+
+    request.bundle = std::fs::canonicalize(&request.bundle).on("chdir", request.bundle.display())?;
+    // Hooks run in the bundle, as with runc.
+    std::env::set_current_dir(&request.bundle).on("chdir", request.bundle.display())?;
+    let loaded = spec::load(&fs::open_dir(".").on("open", request.bundle.display())?)?;
+    for w in loaded.warnings.iter().chain(&rules::check(&loaded.spec)?) {
+        log.warn(w);
+    }
+    check_terminal(&loaded.spec, &request)?;
+    let host = host::probe()?;
+    let entry = store.reserve(id)?;
+    let mut undo = Undo { entry: Some(&entry), cgroup: None, poststop: None };
+    let made = make(&entry, &loaded.spec, &loaded.raw, &host, &request, preserve, listen, log, &mut undo);
+    match made {
+        Ok((record, launched)) => {
+            undo.entry = None;
+            undo.cgroup = None;
+            undo.poststop = None;
+            drop(undo);
+            let Launched { child, link, console, poststart } = launched;
+            Ok(Created { entry, record, child, link, console, poststart })
+        }
+        Err(e) => {
+            drop(undo);
+            Err(e)
+        }
+    }
+}
+
+/// Undoes what a failed create has made, in the reverse order; the processes are gone when it runs.
+struct Undo<'a> {
+    entry: Option<&'a Entry>,
+    cgroup: Option<Cgroup>,
+    /// Hooks that must see the end of a container whose creation had begun.
+    poststop: Option<(Vec<hooks::Hook>, Vec<u8>)>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(c) = &self.cgroup {
+            let _ = c.kill_all(crate::sys::signal::SIGKILL);
+            let _ = c.remove();
+        }
+        if let Some(e) = self.entry {
+            let _ = e.remove();
+        }
+        if let Some((list, state)) = &self.poststop {
+            for (i, h) in list.iter().enumerate() {
+                let _ = hooks::run(h, state, &format!("poststop hook #{i}"));
+            }
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn make(
+    entry: &Entry,
+    spec: &Spec,
+    raw: &[u8],
+    host: &Host,
+    request: &Request,
+    preserve: u32,
+    listen: ListenFds,
+    log: &Log,
+    undo: &mut Undo<'_>,
+) -> Result<(Record, Launched)> {
+    let linux = spec.linux().as_ref();
+    let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
+    let cgroup = match request.manager {
+        Manager::Disabled => Cgroup::none(),
+        Manager::Cgroupfs => Cgroup::plan(&host.layout, path.as_deref(), entry.id.as_str())
+            .map_err(|e| e.pointer("/linux/cgroupsPath"))?,
+    };
+    let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
+    let new_pid = |l: &oci_spec::runtime::Linux| {
+        l.namespaces().iter().flatten().any(|n| plan::namespaces::flag(n.typ()) == ns::NEWPID && n.path().is_none())
+    };
+    let mut record = Record {
+        version: Record::VERSION,
+        id: entry.id.to_string(),
+        oci_version: spec.version().clone(),
+        rootfs: plan::rootfs::locate(spec, &request.bundle)?,
+        bundle: request.bundle.clone(),
+        created: crate::log::now_nanos(),
+        annotations,
+        boot: boot_id(),
+        init: None,
+        cgroup: cgroup.record(),
+        own_pid_namespace: linux.is_some_and(new_pid),
+    };
+    // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
+    entry.save(&record)?;
+    entry.save_config(raw)?;
+    undo.cgroup = Some(Cgroup::from_record(&record.cgroup)?);
+    cgroup.create().within("unable to apply cgroup configuration")?;
+
+    let gate = if request.gate {
+        Gate::Listen(socket::listen_at(entry.dir(), GATE).on("create", entry.path().join(GATE).display())?)
+    } else {
+        Gate::Word
+    };
+    let state = record.hook_state();
+    if let Some(h) = spec.hooks().as_ref().and_then(|h| h.poststop().as_ref()) {
+        let list = h.iter().map(hooks::Hook::new).collect::<Result<Vec<_>>>()?;
+        undo.poststop = Some((list, state.json("stopped", 0)));
+    }
+    let options = Options {
+        id: entry.id.as_str(),
+        bundle: &request.bundle,
+        no_pivot: request.no_pivot,
+        new_keyring: !request.no_new_keyring,
+        preserve,
+        gate,
+        cgroup: &cgroup,
+        state,
+        extra_env: listen.env,
+    };
+    let mut warnings = Vec::new();
+    let plan = plan::build(spec, host, options, &mut warnings)?;
+    warnings.iter().for_each(|w| log.warn(w));
+    let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
+    let mut launched = launch::launch(plan, &cgroup, resources, log)
+        .within("unable to start container process")?;
+    if let (Some(path), Some(master)) = (&request.console_socket, launched.console.take()) {
+        send_console(path, master)?;
+    }
+    let pid = launched.child.pid();
+    let (_, start_time) = process::stat(pid).on("read", format!("/proc/{pid}/stat"))?;
+    record.init = Some(Init { pid, start_time });
+    entry.save(&record)?;
+    if let Some(path) = &request.pidfd_socket {
+        send_pidfd(path, &launched.child)?;
+    }
+    // Last: a client that finds it goes on.
+    if let Some(path) = &request.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    launched.link.start()?;
+    Ok((record, launched))
+}
+
+/// Whole or not at all: written aside and renamed, as clients poll for it.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let (dir, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().and_then(|n| n.to_str()));
+    let name = name.ok_or_else(|| Error::new(Kind::Usage, format!("--pid-file {} names no file", path.display())))?;
+    let write = || fs::replace_file_at(fs::open_dir(dir)?, name, pid.to_string().as_bytes(), 0o644);
+    write().on("write pid file", path.display())
+}
+
+/// The pty's master, in one message, with a name for it: what every console-socket client expects.
+fn send_console(path: &Path, master: OwnedFd) -> Result<()> {
+    use std::os::fd::AsFd;
+    let sent = socket::connect_stream(path).and_then(|s| socket::send(s, b"/dev/pts/ptmx", Some(master.as_fd())));
+    sent.on("send the terminal to console socket", path.display())
+}
+
+fn send_pidfd(path: &Path, child: &Child) -> Result<()> {
+    let sent = socket::connect_stream(path).and_then(|s| socket::send(s, b"pidfd", Some(child.pidfd())));
+    sent.on("send the pidfd to socket", path.display())
+}
+
+/// runc's rules and words.
+fn check_terminal(spec: &Spec, request: &Request) -> Result<()> {
+    let terminal = spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false));
+    let detach = !request.foreground;
+    match (terminal, detach, request.console_socket.is_some()) {
+        (true, true, false) => Err(Error::new(
+            Kind::Usage,
+            "cannot allocate tty if orlop will detach without setting console socket",
+        )),
+        (false, _, true) | (_, false, true) => Err(Error::new(
+            Kind::Usage,
+            "cannot use console socket if orlop will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Socket activation: sd_listen_fds(3).
+#[derive(Default)]
+struct ListenFds {
+    count: u32,
+    env: Vec<String>,
+}
+
+fn listen_fds() -> ListenFds {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+    let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        (Some(pid), Some(count)) if pid as i32 == process::getpid() && count <= 1024 => count,
+        _ => return ListenFds::default(),
+    };
+    if count == 0 {
+        return ListenFds::default();
+    }
+    let mut env = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()];
+    env.extend(std::env::var("LISTEN_FDNAMES").ok().map(|n| format!("LISTEN_FDNAMES={n}")));
+    ListenFds { count, env }
+}
+
+fn check_preserved(request: &Request, listen: u32) -> Result<()> {
+    for n in 3 + listen..3 + listen + request.preserve_fds {
+        if !fd::is_open(n as i32) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("unable to stat preserved-fd {n} (of {}): it is not open", request.preserve_fds),
+            ));
+        }
+    }
+    Ok(())
+}

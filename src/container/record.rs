@@ -1,0 +1,58 @@
+//! What is written down about a container: before anything exists in the kernel, and again when init is ready.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup;
+use crate::plan::hooks::HookState;
+
+/// `state.json` in the container's directory. Readers of another version refuse what they cannot know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub version: u32,
+    pub id: String,
+    pub oci_version: String,
+    /// Absolute.
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339 with nanoseconds.
+    pub created: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// What the kernel calls this boot: pids of another one mean nothing.
+    pub boot: String,
+    /// Init, once it is ready; none while the container is being created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Init>,
+    pub cgroup: cgroup::Record,
+    /// Does init have a pid namespace of its own, so that all dies with it?
+    pub own_pid_namespace: bool,
+}
+
+/// A process, so that no other can be taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Init {
+    pub pid: i32,
+    /// Clock ticks since boot: /proc/PID/stat, field 22.
+    pub start_time: u64,
+}
+
+impl Record {
+    pub const VERSION: u32 = 1;
+
+    /// For hooks.
+    pub fn hook_state(&self) -> HookState {
+        HookState {
+            oci_version: self.oci_version.clone(),
+            id: self.id.clone(),
+            status: String::new(),
+            pid: 0,
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! run: create, start, and in the foreground wait and delete.
+
+use super::create::{self, Created, Request};
+use super::store::Store;
+use super::{Id, delete, start};
+use crate::error::{Context, OnSys, Result};
+use crate::launch::relay::Relay;
+use crate::log::Log;
+use crate::sys::process::{self, Deadline, Exit};
+
+pub struct Foreground {
+    /// Do not delete the container when it ends.
+    pub keep: bool,
+    /// Adopt what the container leaves behind.
+    pub subreaper: bool,
+}
+
+/// The payload's exit status, or 0 when detached.
+pub fn run(store: &Store, id: &Id, request: Request, foreground: Option<Foreground>, log: &Log) -> Result<i32> {
+    let Some(options) = foreground else {
+        let created = create::create(store, id, request, log)?;
+        begin(created, log)?.child.let_go();
+        return Ok(0);
+    };
+    if options.subreaper {
+        process::become_subreaper().on("become", "a subreaper")?;
+    }
+    // Before init exists: its end may come at once.
+    let mut relay = Relay::new()?;
+    let mut created = create::create(store, id, request, log)?;
+    if let Some(master) = created.console.take() {
+        relay.attach(master)?;
+    }
+    let Created { entry, record, child, .. } = begin(created, log)?;
+    let exit = relay.wait(child)?;
+    if !options.keep {
+        delete::destroy(&entry, &record, log)?;
+    }
+    Ok(exit_status(exit))
+}
+
+pub fn exit_status(exit: Exit) -> i32 {
+    exit.status()
+}
+
+/// Starts what waits for our word. A container that does not start is removed again.
+fn begin(mut created: Created, log: &Log) -> Result<Created> {
+    let started = start::wait_for_exec(&mut created.link, Deadline::never())
+        .within("unable to start container process")
+        .and_then(|()| start::run_poststart(&created.record, &created.poststart, log));
+    match started {
+        Ok(()) => Ok(created),
+        Err(e) => {
+            let Created { entry, record, child, .. } = created;
+            drop(child);
+            let _ = delete::destroy(&entry, &record, log);
+            Err(e)
+        }
+    }
+}

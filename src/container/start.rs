@@ -1,0 +1,89 @@
+//! start: opens the gate, and hears what became of the program.
+
+use std::time::Duration;
+
+use super::store::{Entry, GATE};
+use super::{Record, Status};
+use crate::error::{Context, Error, Kind, OnSys, Result};
+use crate::handshake::{Answer, Main};
+use crate::hooks;
+use crate::log::Log;
+use crate::spec;
+use crate::sys::process::Deadline;
+use crate::sys::{Errno, fs, process, socket};
+
+/// startContainer hooks run between our knock and the answer, and have timeouts of their own or none.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn start(entry: &Entry, log: &Log) -> Result<()> {
+    entry.lock()?;
+    let record = entry.record()?;
+    match entry.status(&record) {
+        Status::Created => {}
+        Status::Stopped => return wrong("cannot start a container that has stopped"),
+        Status::Running => return wrong("cannot start an already running container"),
+        s => return wrong(format!("cannot start a container in the {s} state")),
+    }
+    let config = spec::parse_config(entry.config()?)?;
+    let hooks = config.spec.hooks().as_ref();
+    let unbounded = hooks
+        .and_then(|h| h.start_container().as_ref())
+        .is_some_and(|l| l.iter().any(|h| h.timeout().is_none()));
+    let extra: u64 = hooks
+        .and_then(|h| h.start_container().as_ref())
+        .map_or(0, |l| l.iter().filter_map(|h| h.timeout()).map(|t| t.max(0) as u64).sum());
+
+    // The gate's name goes first: whoever is killed between the two leaves a container that waits and counts as
+    // running, never one that runs and counts as created, which `delete` would remove without being forced.
+    let gate = fs::openat(entry.dir(), GATE, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0)
+        .on("open", entry.path().join(GATE).display())?;
+    fs::unlinkat(entry.dir(), GATE).on("remove", entry.path().join(GATE).display())?;
+    let knock = match socket::connect_to(&gate) {
+        Err(Errno::ECONNREFUSED) => return wrong("cannot start a container that has stopped"),
+        r => r.on("connect to", "the container's init")?,
+    };
+    let deadline = if unbounded {
+        Deadline::never()
+    } else {
+        Deadline::after(PATIENCE + Duration::from_secs(extra))
+    };
+    let mut link = Main::over(knock);
+    wait_for_exec(&mut link, deadline).within("unable to start container process")?;
+    poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)
+}
+
+fn wrong<T>(text: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {
+    Err(Error::new(Kind::WrongState, text))
+}
+
+/// End of file is success: the connection closed when the program was executed. So is init's death by a signal from
+/// outside: the container ran into its end.
+pub fn wait_for_exec(link: &mut Main, deadline: Deadline) -> Result<()> {
+    match link.hear("executing the program", deadline, |_| Ok(()))? {
+        Answer::Gone => Ok(()),
+        a => Err(Error::bug(format!("init said {a:?} after its start"))),
+    }
+}
+
+fn poststart(record: &Record, list: Option<&Vec<oci_spec::runtime::Hook>>, log: &Log) -> Result<()> {
+    let Some(list) = list.filter(|l| !l.is_empty()) else { return Ok(()) };
+    let list = list.iter().map(hooks::Hook::new).collect::<Result<Vec<_>>>()?;
+    run_poststart(record, &list, log)
+}
+
+/// As runc: a failing poststart hook stops the container, for it may have been what makes it usable.
+pub fn run_poststart(record: &Record, list: &[hooks::Hook], log: &Log) -> Result<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let pid = record.init.map_or(0, |i| i.pid);
+    let state = record.hook_state().json("running", pid);
+    hooks::run_all("poststart", list, &state).inspect_err(|e| {
+        log.debug(&format!("poststart failed, killing the container: {e}"));
+        if let Some(init) = record.init {
+            if process::lives(init.pid, init.start_time) {
+                let _ = process::kill(init.pid, crate::sys::signal::SIGKILL);
+            }
+        }
+    })
+}

@@ -1,0 +1,199 @@
+//! The state root: one directory a container, locked while a verb changes it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::id::Id;
+use super::record::Record;
+use super::status::{self, Status};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind, OnSys, Result, compat};
+use crate::sys::fs::{self, OFlag, Resolve};
+use crate::sys::{Errno, cred};
+
+const RECORD: &str = "state.json";
+const CONFIG: &str = "config.json";
+pub const GATE: &str = "start.sock";
+
+/// The directory that holds all containers of one `--root`.
+pub struct Store {
+    path: PathBuf,
+    dir: OwnedFd,
+}
+
+/// Where state goes when `--root` is not given.
+pub fn default_root() -> PathBuf {
+    let own = |dir: std::ffi::OsString| PathBuf::from(dir).join("orlop");
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if cred::geteuid() != 0 && !dir.is_empty() => own(dir),
+        _ => "/run/orlop".into(),
+    }
+}
+
+impl Store {
+    /// Opens the root; verbs that make a container make it, too, for root alone to enter (CVE-2021-41103).
+    pub fn open(path: &Path, make: bool) -> Result<Self> {
+        let absolute = std::path::absolute(path).on("resolve", path.display())?;
+        if absolute == Path::new("/") {
+            return Err(Error::new(Kind::Usage, "the state root cannot be /"));
+        }
+        if make {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&absolute).on("create", absolute.display())?;
+        }
+        let dir = fs::open(&absolute, OFlag::O_RDONLY | OFlag::O_DIRECTORY).on("open", absolute.display())?;
+        Ok(Self { path: absolute, dir })
+    }
+
+    /// As [`Store::open`], but a root that is not there is a store without containers.
+    pub fn open_existing(path: &Path) -> Result<Option<Self>> {
+        match Self::open(path, false) {
+            Ok(s) => Ok(Some(s)),
+            Err(e) if e.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reserves the id, with the lock held.
+    pub fn reserve(&self, id: &Id) -> Result<Entry> {
+        match fs::mkdirat(&self.dir, id.as_str(), 0o711) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Err(Error::new(Kind::Exists, compat::ID_EXISTS)),
+            Err(e) => return Err(e).on("create", self.path.join(id.as_str()).display()),
+        }
+        let entry = self.enter(id)?.ok_or_else(|| Error::new(Kind::NotFound, compat::DOES_NOT_EXIST))?;
+        entry.lock()?;
+        Ok(entry)
+    }
+
+    /// The container's directory, unlocked.
+    pub fn find(&self, id: &Id) -> Result<Entry> {
+        self.enter(id)?.ok_or_else(|| Error::new(Kind::NotFound, compat::DOES_NOT_EXIST))
+    }
+
+    fn enter(&self, id: &Id) -> Result<Option<Entry>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let path = self.path.join(id.as_str());
+        match fs::openat(&self.dir, id.as_str(), flags, 0) {
+            Ok(dir) => {
+                let root = self.dir.try_clone().on("duplicate", self.path.display())?;
+                Ok(Some(Entry { id: id.clone(), path, dir, root }))
+            }
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+            Err(e) => Err(e).on("open", path.display()),
+        }
+    }
+
+    /// All ids, sorted.
+    pub fn ids(&self) -> Result<Vec<Id>> {
+        let names = fs::list_at(&self.dir, ".").on("list", self.path.display())?;
+        let mut ids: Vec<_> =
+            names.iter().filter_map(|n| n.to_str()).filter_map(|n| Id::parse(n).ok()).collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+/// One container's directory.
+pub struct Entry {
+    pub id: Id,
+    path: PathBuf,
+    dir: OwnedFd,
+    root: OwnedFd,
+}
+
+impl Entry {
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One verb at a time changes a container; the lock goes with the process. Afterwards the directory may be gone.
+    pub fn lock(&self) -> Result<()> {
+        const WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+        let deadline = crate::sys::process::Deadline::after(WAIT);
+        loop {
+            match fs::lock(&self.dir, false) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EWOULDBLOCK) if !deadline.passed() => {
+                    crate::sys::sched::pause(std::time::Duration::from_millis(2));
+                }
+                Err(Errno::EWOULDBLOCK) => {
+                    return Err(Error::new(Kind::Timeout, format!("container {} is busy with another command", self.id)));
+                }
+                Err(e) => return Err(e).on("lock", self.path.display()),
+            }
+        }
+    }
+
+    pub fn owner(&self) -> Result<u32> {
+        Ok(fs::fstat(&self.dir).on("stat", self.path.display())?.uid)
+    }
+
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).map_err(|e| Error::bug(format!("record: {e}")))?;
+        fs::replace_file_at(&self.dir, RECORD, &text, 0o600).on("write", self.path.join(RECORD).display())
+    }
+
+    /// The record. None where there is none yet, or none that can be read: the kind tells.
+    pub fn record(&self) -> Result<Record> {
+        let shown = self.path.join(RECORD);
+        let fd = match fs::openat2(&self.dir, RECORD, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0, Resolve::BENEATH) {
+            // Reserved, but not written down yet, or deleted by now.
+            Err(Errno::ENOENT) => return Err(Error::new(Kind::NotFound, compat::DOES_NOT_EXIST)),
+            r => r.on("open", shown.display())?,
+        };
+        let text = fs::read_all(fd, 16 << 20).on("read", shown.display())?;
+        let record: Record = serde_json::from_slice(&text)
+            .map_err(|e| Error::new(Kind::Host, format!("{} is damaged: {e}", shown.display())).hint("delete --force removes the container"))?;
+        if record.version != Record::VERSION {
+            return Err(Error::new(Kind::Host, format!("{} has version {}, not {}", shown.display(), record.version, Record::VERSION)));
+        }
+        Ok(record)
+    }
+
+    /// The configuration as it was when the container was created.
+    pub fn save_config(&self, text: &[u8]) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        fs::openat(&self.dir, CONFIG, flags, 0o600)
+            .and_then(|fd| fs::write_all(fd, text))
+            .on("write", self.path.join(CONFIG).display())
+    }
+
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let shown = self.path.join(CONFIG);
+        fs::openat2(&self.dir, CONFIG, OFlag::O_RDONLY, 0, Resolve::BENEATH)
+            .and_then(|fd| fs::read_all(fd, 64 << 20))
+            .on("read", shown.display())
+    }
+
+    pub fn gate_present(&self) -> bool {
+        fs::lstatat(&self.dir, GATE).is_ok()
+    }
+
+    pub fn status(&self, record: &Record) -> Status {
+        let frozen = || Cgroup::from_record(&record.cgroup).is_ok_and(|c| c.is_frozen().unwrap_or(false));
+        status::derive(record, &status::boot_id(), || self.gate_present(), frozen)
+    }
+
+    /// Removes the directory and all in it: flat, by descriptor, whatever the names are.
+    pub fn remove(&self) -> Result<()> {
+        let names = match fs::list_at(&self.dir, ".") {
+            Err(Errno::ENOENT) => return Ok(()),
+            r => r.on("list", self.path.display())?,
+        };
+        for name in names {
+            match fs::unlinkat(&self.dir, &name) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(e) => return Err(e).on("remove", self.path.join(&name).display()),
+            }
+        }
+        match fs::rmdirat(&self.root, self.id.as_str()) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(e).on("remove", self.path.display()),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Main's end.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::child::program_frame;
+use super::{MAX_FRAME, Program, Tag, decode, frame, parse};
+use crate::error::{Error, Kind, OnSys, Result, Stage};
+use crate::sys::process::{Deadline, poll_read};
+use crate::sys::{Errno, socket};
+
+/// Main's socket.
+pub struct Main {
+    fd: OwnedFd,
+    buf: Vec<u8>,
+}
+
+/// What init answered last.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    Mounted,
+    Ready,
+    /// End of file.
+    Gone,
+}
+
+impl Main {
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { fd, buf: Vec::new() }
+    }
+
+    /// The connection to a container's gate.
+    pub fn over(connection: OwnedFd) -> Self {
+        Self::new(connection)
+    }
+
+    pub fn go(&self, pid: i32) -> Result<()> {
+        self.say(&frame(Tag::Go, &pid.to_ne_bytes()))
+    }
+
+    pub fn proceed(&self, program: &Program) -> Result<()> {
+        self.say(&program_frame(program))
+    }
+
+    pub fn start(&self) -> Result<()> {
+        self.say(&frame(Tag::Start, &[]))
+    }
+
+    /// A child that is gone cannot be told; why it went is what the next wait hears.
+    fn say(&self, bytes: &[u8]) -> Result<()> {
+        match socket::send(&self.fd, bytes, None) {
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            r => r.on("write", "the handshake"),
+        }
+    }
+
+    /// Waits for the next word. `doing`: what the child does meanwhile, for the error. A descriptor that comes along
+    /// goes to `console`. The child's last word is returned as the error that it is.
+    pub fn hear(
+        &mut self,
+        doing: &'static str,
+        deadline: Deadline,
+        mut console: impl FnMut(OwnedFd) -> Result<()>,
+    ) -> Result<Answer> {
+        self.buf.resize(MAX_FRAME, 0);
+        loop {
+            if poll_read(&[self.fd.as_fd()], deadline).on("wait for", "the container's init")?.is_empty() {
+                return Err(Error::new(Kind::Timeout, format!("the container's init timed out while {doing}"))
+                    .at_stage(Stage::Init));
+            }
+            let (n, fd) = match socket::receive(&self.fd, &mut self.buf) {
+                Err(Errno::ECONNRESET) => (0, None),
+                r => r.on("read", "the handshake")?,
+            };
+            if n == 0 {
+                return Ok(Answer::Gone);
+            }
+            match parse(&self.buf[..n])? {
+                (Tag::Mounted, _) => return Ok(Answer::Mounted),
+                (Tag::Ready, _) => return Ok(Answer::Ready),
+                (Tag::Console, _) => {
+                    console(fd.ok_or_else(|| Error::bug("handshake: a console without descriptor"))?)?;
+                }
+                (Tag::Failed, body) => return Err(decode::<Error>(body)?),
+                (tag, _) => return Err(Error::bug(format!("handshake: unexpected {tag:?}"))),
+            }
+        }
+    }
+}
+
+impl AsFd for Main {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

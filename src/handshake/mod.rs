@@ -1,0 +1,120 @@
+//! The words between main and its children: one `SOCK_SEQPACKET` pair, a straight line.
+//!
+//! ```text
+//!  init   (born)                      main: joins it to its cgroup · oom_score_adj · id maps
+//!         ◀──────── Go
+//!         Mounted ────────▶           main: limits · prestart, createRuntime hooks · filter ready
+//!         ◀──────── Continue(filter)
+//!         Console(fd) ────▶           only with a terminal: the pty's master
+//!         Ready ──────────▶           main: record created · pid file
+//!         ◀──────── Start             written down: `run` and `exec` go on, `create` waits at its gate
+//!  any    Failed(Error) ──▶           at most one, instead of any of the above
+//!  end of file  after Start: the program runs. Anywhere else: it died without a word.
+//! ```
+//!
+//! The order is in the types: each phase's end has only the methods that the phase allows, and a method consumes it.
+//! Children use sendmsg(2) and recvmsg(2) before their filter is loaded, and nothing after it.
+
+mod child;
+mod main;
+
+pub use child::{Born, Child, Continued, Line, Mapped, Ready};
+pub use main::{Answer, Main};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A compiled seccomp program on its way to init.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// `struct sock_filter[]`; empty: no filter.
+    pub code: Vec<u8>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Tag {
+    Go = 1,
+    Continue,
+    Start,
+    Mounted,
+    Console,
+    Ready,
+    Notify,
+    Failed,
+}
+
+impl Tag {
+    fn of(byte: u8) -> Option<Self> {
+        use Tag::*;
+        [Go, Continue, Start, Mounted, Console, Ready, Notify, Failed].into_iter().find(|t| *t as u8 == byte)
+    }
+}
+
+/// A frame: its tag, then its words. The cap holds the largest filter (4096 instructions of 8 bytes) and any error.
+const MAX_FRAME: usize = 64 << 10;
+
+fn frame(tag: Tag, body: &[u8]) -> Vec<u8> {
+    let mut f = Vec::with_capacity(1 + body.len());
+    f.push(tag as u8);
+    f.extend_from_slice(body);
+    f
+}
+
+fn parse(bytes: &[u8]) -> Result<(Tag, &[u8])> {
+    let (tag, body) = bytes.split_first().ok_or_else(|| Error::bug("handshake: an empty frame"))?;
+    let tag = Tag::of(*tag).ok_or_else(|| Error::bug(format!("handshake: unknown frame {tag}")))?;
+    Ok((tag, body))
+}
+
+fn encode_program(p: &Program) -> Vec<u8> {
+    let mut body = Vec::with_capacity(4 + p.code.len());
+    body.extend_from_slice(&p.flags.to_ne_bytes());
+    body.extend_from_slice(&p.code);
+    body
+}
+
+fn decode_program(body: &[u8]) -> Result<Program> {
+    let (flags, code) =
+        body.split_first_chunk::<4>().ok_or_else(|| Error::bug("handshake: a filter without its flags"))?;
+    Ok(Program { flags: u32::from_ne_bytes(*flags), code: code.to_vec() })
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn decode<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|e| Error::bug(format!("handshake: {e}")))
+}
+
+/// Both ends of a fresh line.
+pub fn line() -> crate::sys::Result<(Main, Line)> {
+    let (ours, theirs) = crate::sys::socket::pair()?;
+    Ok((Main::new(ours), Line::new(theirs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_as_they_went_in() {
+        let p = Program { code: vec![1, 2, 3, 4, 5, 6, 7, 8], flags: 5 };
+        let f = frame(Tag::Continue, &encode_program(&p));
+        let (tag, body) = parse(&f).unwrap();
+        assert_eq!(tag, Tag::Continue);
+        assert_eq!(decode_program(body).unwrap(), p);
+    }
+
+    #[test]
+    fn garbage_is_an_error_not_a_panic() {
+        for bytes in [&[][..], &[0], &[200, 1], &[Tag::Continue as u8, 1]] {
+            let r = parse(bytes).and_then(|(_, body)| decode_program(body));
+            assert!(r.is_err());
+        }
+    }
+}

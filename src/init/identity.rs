@@ -1,0 +1,55 @@
+//! Becoming the user.
+
+use crate::error::{Error, OnSys, Result};
+use crate::plan::identity::Identity;
+use crate::sys::cred::{self, Caps};
+use crate::sys::{Errno, process};
+
+pub fn limits(plan: &Identity) -> Result<()> {
+    for l in &plan.rlimits {
+        cred::set_rlimit(l.resource, l.soft, l.hard)
+            .on("set rlimit", format!("{} soft {} hard {}", l.name, l.soft, l.hard))
+            .map_err(|e| e.pointer(format!("/process/rlimits/{}", l.index)))?;
+    }
+    Ok(())
+}
+
+pub fn no_new_privs(plan: &Identity) -> Result<()> {
+    if plan.no_new_privs { process::no_new_privs().on("set", "no_new_privs") } else { Ok(()) }
+}
+
+/// `until_exec`: capabilities to hold on to until execve(2), which takes them away: they are in no other set, and not
+/// in the bounding set, from which a root program would get them back.
+///
+/// The order is the kernel's: the bounding set while CAP_SETPCAP is there; groups before ids, while CAP_SETGID is;
+/// the capabilities last, when the ids cannot take them away any more (capabilities(7)).
+pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
+    let caps = &plan.caps;
+    cred::limit_bounding(caps.bounding).on("limit", "the capability bounding set")?;
+    match cred::set_groups(&plan.groups) {
+        // A user namespace that denies setgroups(2): nothing to drop is nothing lost.
+        Err(Errno::EPERM) if plan.groups.is_empty() => {}
+        r => r.on("set", "supplementary groups").map_err(|e| e.pointer("/process/user/additionalGids"))?,
+    }
+    cred::keep_caps(true).on("set", "keep capabilities")?;
+    let unmapped = |e: Error| match e.errno() {
+        Some(Errno::EINVAL) => e.hint("the id is not mapped in the container's user namespace"),
+        _ => e,
+    };
+    cred::set_gid(plan.gid).on("set gid", plan.gid).map_err(|e| unmapped(e).pointer("/process/user/gid"))?;
+    cred::set_uid(plan.uid).on("set uid", plan.uid).map_err(|e| unmapped(e).pointer("/process/user/uid"))?;
+    cred::keep_caps(false).on("clear", "keep capabilities")?;
+    cred::set_caps(caps.effective.union(until_exec), caps.permitted.union(until_exec), caps.inheritable)
+        .on("set", "capabilities")
+        .map_err(|e| e.pointer("/process/capabilities"))?;
+    match cred::clear_ambient() {
+        // Linux before 4.3 has none.
+        Err(Errno::EINVAL) if caps.ambient.0 == 0 => {}
+        r => r.on("clear", "ambient capabilities")?,
+    }
+    for nr in (0..64).filter(|nr| caps.ambient.has(*nr)) {
+        cred::raise_ambient(nr).on("raise", format!("ambient capability {nr}"))?;
+    }
+    process::umask(plan.umask);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The child side: a straight list of steps that ends in execve(2).
+//!
+//! Init knows its envelope of the plan and nothing else: no configuration, no host. Every step works on descriptors
+//! that it was given or on the container's root; the order is what makes them safe, so each says why it stands where
+//! it stands.
+
+mod console;
+mod copyup;
+mod devices;
+mod exec;
+mod fds;
+pub mod gate;
+mod identity;
+mod kernel;
+mod mounts;
+mod paths;
+mod root;
+mod rootfs;
+mod schedule;
+mod session;
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::error::{Error, Result, Stage};
+use crate::handshake::{Line, Program};
+use crate::hooks;
+use crate::plan::ForInit;
+use crate::sys::cred::Caps;
+use crate::sys::{self, process};
+use gate::Starter;
+
+pub use fds::preserved;
+
+/// Becomes the container, or says why not. The value is the exit status of a failure.
+pub fn run(plan: ForInit, line: Line) -> i32 {
+    let mut starter = Starter::Main;
+    let e = match become_container(plan, &line, &mut starter) {
+        Err(e) => e.at_stage(Stage::Init),
+        Ok(never) => match never {},
+    };
+    match starter {
+        Starter::Main => line.failed(&e),
+        Starter::Connection(c) => c.failed(&e),
+    }
+    1
+}
+
+/// Names the step in what goes wrong in it. Only steps whose errors do not speak for themselves need it.
+fn step<T>(name: &'static str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    f().map_err(|e| e.within(name))
+}
+
+fn become_container(
+    plan: ForInit,
+    line: &Line,
+    starter: &mut Starter,
+) -> Result<std::convert::Infallible> {
+    let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } = plan;
+
+    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
+    // Until we are ready: without main nobody would know of us.
+    process::die_with_parent(sys::signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
+    session::lead()?;
+    // The cgroup and the id maps come first: namespaces and mounts belong to them.
+    let (link, pid) = line.born().wait_for_go()?;
+    session::enter_namespaces(&namespaces)?;
+    session::join_keyring(kernel.keyring.as_deref())?;
+    // While we still have the capabilities for it.
+    schedule::apply(&schedule)?;
+    kernel::names(&kernel)?;
+
+    let crate::plan::rootfs::Rootfs { tree, enter, mounts, dev, paths, readonly, propagation } = rootfs;
+    let root = rootfs::attach(tree, enter)?;
+    rootfs::assemble(&root, mounts, dev.as_ref())?;
+    // Limits, the host's hooks and the filter are main's to make meanwhile.
+    let (link, filter) = link.mounted()?;
+    // Spec: after the namespaces exist and the mounts are made, before pivot_root.
+    if !hooks.create_container.is_empty() {
+        let state = hooks.state.json("creating", pid);
+        hooks::run_all("createContainer", &hooks.create_container, &state)?;
+    }
+    step("error entering the root file system", || rootfs::enter(&root, enter))?;
+    if let Some(console) = &console {
+        // After /dev is final.
+        let master = step("error setting up the terminal", || console::open(&root, console, identity.uid))?;
+        link.console(std::os::fd::AsFd::as_fd(&master))?;
+    }
+    if dev.is_some() {
+        fds::reopen_null(&root)?;
+    }
+    exec::make_cwd(&root, &program)?;
+    // Before /proc/sys may become read-only.
+    kernel::sysctls(&kernel)?;
+    paths::apply(&root, paths)?;
+    rootfs::seal(&root, readonly, propagation)?;
+
+    let mut entered = false;
+    exec::enter_cwd(&program, false, &mut entered)?;
+    let env = exec::environment(&root, &program, identity.uid);
+    fds::own_streams(identity.uid)?;
+    // Raising limits needs capabilities; after the last descriptor was opened, for the limit may be on those.
+    identity::limits(&identity)?;
+    identity::no_new_privs(&identity)?;
+    identity::assume(&identity, needs_until_exec(&filter, identity.no_new_privs))?;
+    // Changing ids may have made us dumpable again: fs.suid_dumpable.
+    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
+    exec::enter_cwd(&program, true, &mut entered)?;
+    // As the user who will execute it; a missing program is an error of `create`.
+    let file = exec::find(&program)?;
+    kernel::personality(&kernel)?;
+
+    drop(root);
+    let mut keep: Vec<RawFd> = fds::preserved(preserve);
+    keep.push(line.as_raw_fd());
+    if let gate::Gate::Listen(fd) = &gate {
+        keep.push(fd.as_raw_fd());
+    }
+    fds::fence(&keep)?;
+    process::die_with_parent(0).map_err(|e| Error::sys("clear", "parent-death signal", e))?;
+    let link = link.ready()?;
+    *starter = gate::wait(gate, &link)?;
+    if !hooks.start_container.is_empty() {
+        let state = hooks.state.json("created", pid);
+        hooks::run_all("startContainer", &hooks.start_container, &state)?;
+    }
+    // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this.
+    load(&filter)?;
+    Err(exec::replace(&file, &program, &env))
+}
+
+/// Loading a filter without no_new_privs needs CAP_SYS_ADMIN, which the program must not have: kept until execve(2).
+fn needs_until_exec(filter: &Program, no_new_privs: bool) -> Caps {
+    if filter.code.is_empty() || no_new_privs { Caps::default() } else { Caps::SYS_ADMIN }
+}
+
+fn load(filter: &Program) -> Result<()> {
+    if filter.code.is_empty() {
+        return Ok(());
+    }
+    sys::seccomp::load(&filter.code, filter.flags)
+        .map(|_| ())
+        .map_err(|e| Error::sys("load", "the seccomp filter", e).pointer("/linux/seccomp"))
+}
+
+impl AsRawFd for Line {
+    fn as_raw_fd(&self) -> RawFd {
+        std::os::fd::AsFd::as_fd(self).as_raw_fd()
+    }
+}

@@ -1,0 +1,195 @@
+//! The host side of the handshake: from a plan to an init that is ready.
+
+pub mod relay;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Kind, OnSys, Result, Stage};
+use crate::handshake::{self, Answer, Main, Program};
+use crate::hooks;
+use crate::log::Log;
+use crate::plan::{self, ForInit, ForMain, Plan};
+use crate::sys::process::{self, Birth, Child, Deadline, Exit};
+use crate::sys::{fs, ns};
+
+/// An init that waits for its start.
+pub struct Launched {
+    pub child: Child,
+    pub link: Main,
+    /// The pty's master, with a terminal.
+    pub console: Option<OwnedFd>,
+    pub poststart: Vec<hooks::Hook>,
+}
+
+/// How long init may take to assemble the root file system, and from there to readiness: far more than it needs, and
+/// less than a client's patience. Hooks have their own timeouts, or none.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn launch(plan: Plan, cgroup: &Cgroup, resources: Option<&LinuxResources>, log: &Log) -> Result<Launched> {
+    let Plan { main, init } = plan;
+    let init_hooks_bounded = init.hooks.create_container.iter().all(|h| h.timeout.is_some());
+    let hook_time: Duration = init.hooks.create_container.iter().filter_map(|h| h.timeout).sum();
+    let (mut link, child) = give_birth(&main, init, cgroup)?;
+    let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
+        let deadline =
+            if init_hooks_bounded { Deadline::after(PATIENCE + hook_time) } else { Deadline::never() };
+        expect(link, Answer::Ready, "preparing the program", deadline, console)
+    });
+    match done {
+        Ok(console) => Ok(Launched { child, link, console, poststart: main.hooks.poststart }),
+        Err(e) => Err(explain(e, child, cgroup, resources)),
+    }
+}
+
+fn converse(
+    main: &ForMain,
+    link: &mut Main,
+    child: &Child,
+    cgroup: &Cgroup,
+    resources: Option<&LinuxResources>,
+    log: &Log,
+    ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<()>,
+) -> Result<Option<OwnedFd>> {
+    let pid = child.pid();
+    if cgroup.v2_dir_fd().is_none() {
+        cgroup.join(pid).within("unable to apply cgroup configuration")?;
+    }
+    if let Some(adj) = main.oom_score_adj {
+        set_oom_score_adj(pid, adj)?;
+    }
+    link.go(pid)?;
+    // Slow and pure: beside the child, while it mounts.
+    let filter = match &main.seccomp {
+        Some(profile) => compile(profile, log)?,
+        None => Program::default(),
+    };
+    let mut console = None;
+    expect(link, Answer::Mounted, "assembling the root file system", Deadline::after(PATIENCE), &mut console)?;
+    if let Some(r) = resources {
+        cgroup.apply(r).within("unable to apply cgroup configuration")?;
+    }
+    let state = &main.hooks.state;
+    if !main.hooks.prestart.is_empty() || !main.hooks.create_runtime.is_empty() {
+        let json = state.json("creating", pid);
+        hooks::run_all("prestart", &main.hooks.prestart, &json)?;
+        hooks::run_all("createRuntime", &main.hooks.create_runtime, &json)?;
+    }
+    link.proceed(&filter)?;
+    ready(link, &mut console)?;
+    if main.terminal && console.is_none() {
+        return Err(Error::bug("init is ready without its terminal"));
+    }
+    Ok(console)
+}
+
+fn compile(profile: &oci_spec::runtime::LinuxSeccomp, log: &Log) -> Result<Program> {
+    let filter = plan::seccomp::compile(profile)?;
+    for w in &filter.warnings {
+        log.debug(w);
+    }
+    if filter.notify.is_some() {
+        return Err(Error::unsupported("a seccomp notify listener is not supported yet").pointer("/linux/seccomp/listenerPath"));
+    }
+    Ok(Program { code: filter.program, flags: filter.flags })
+}
+
+fn expect(link: &mut Main, wanted: Answer, doing: &'static str, deadline: Deadline, console: &mut Option<OwnedFd>) -> Result<()> {
+    let answer = link.hear(doing, deadline, |fd| {
+        *console = Some(fd);
+        Ok(())
+    })?;
+    match answer {
+        a if a == wanted => Ok(()),
+        Answer::Gone => Err(Error::new(Kind::Died, format!("the container's init died while {doing}")).at_stage(Stage::Init)),
+        a => Err(Error::bug(format!("init said {a:?} while {doing}"))),
+    }
+}
+
+/// Clones init into its namespaces. In the child nothing of this frame is ever dropped: it leaves by exec or _exit.
+fn give_birth(main: &ForMain, init: ForInit, cgroup: &Cgroup) -> Result<(Main, Child)> {
+    let (link, line) = handshake::line().on("create", "the handshake")?;
+    let birth = Birth { namespaces: main.born, cgroup: cgroup.v2_dir_fd(), sibling: false };
+    if process::thread_count_is_wrong() {
+        return Err(Error::bug("more than one thread before a fork"));
+    }
+    let around = Around::enter(main)?;
+    let child = process::spawn(&birth, move || {
+        let mut keep = init.descriptors();
+        keep.extend(crate::init::preserved(init.preserve));
+        keep.push(line.as_raw_fd());
+        // Nothing of the host's but what the envelope holds, from the first moment on.
+        if let Err(e) = crate::sys::fd::close_all_but(&keep).on("close", "descriptors") {
+            line.failed(&e);
+            return 1;
+        }
+        crate::init::run(init, line)
+    })
+    .on("create namespaces", "for the container's init");
+    around.leave()?;
+    Ok((link, child?))
+}
+
+/// Namespaces that a process can only be born in: main enters them for the moment of the clone.
+struct Around {
+    back: Vec<(u64, OwnedFd)>,
+}
+
+impl Around {
+    fn enter(main: &ForMain) -> Result<Self> {
+        let mut back = Vec::new();
+        if let Some(pid) = &main.pid {
+            back.push((ns::NEWPID, plan::own_namespace("pid")?));
+            ns::join(&pid.fd, ns::NEWPID).on("join", format!("pid namespace {}", pid.path.display()))?;
+        }
+        if let Some(offsets) = &main.time {
+            back.push((ns::NEWTIME, plan::own_namespace("time")?));
+            ns::unshare(ns::NEWTIME).on("create", "a time namespace")?;
+            if !offsets.is_empty() {
+                let path = "/proc/self/timens_offsets";
+                let file = fs::open(path, fs::OFlag::O_WRONLY).on("open", path)?;
+                fs::write_once(&file, offsets.as_bytes())
+                    .on("set time offsets", offsets.trim_end().replace('\n', ", "))
+                    .map_err(|e| e.pointer("/linux/timeOffsets"))?;
+            }
+        }
+        Ok(Self { back })
+    }
+
+    fn leave(self) -> Result<()> {
+        for (kind, fd) in self.back {
+            ns::join(fd, kind).on("return to", "the runtime's own namespace")?;
+        }
+        Ok(())
+    }
+}
+
+fn set_oom_score_adj(pid: i32, adj: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let write = || fs::write_once(fs::open(&path, fs::OFlag::O_WRONLY)?, adj.to_string().as_bytes());
+    write().on("set oom_score_adj", adj).map_err(|e| e.pointer("/process/oomScoreAdj"))
+}
+
+/// Makes an end without a word speak: how init died and, if memory was the reason, that it was.
+fn explain(e: Error, child: Child, cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Error {
+    if e.kind() != Kind::Died {
+        return e;
+    }
+    let exit = process::pidfd_send_signal(child.pidfd(), crate::sys::signal::SIGKILL).and_then(|()| child.wait());
+    let limit = resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|l| *l > 0);
+    match (limit, cgroup.oom_killed().unwrap_or(false)) {
+        (Some(limit), true) => Error::new(
+            Kind::Failed,
+            format!("container init was OOM-killed (memory limit too low?): limit is {limit} bytes"),
+        )
+        .pointer("/linux/resources/memory/limit")
+        .hint("raise the memory limit; the runtime itself needs less than 1 MiB to start a program"),
+        _ => match exit {
+            Ok(Exit::Signal(s)) if s != crate::sys::signal::SIGKILL => e.hint(format!("it was killed by signal {s}")),
+            _ => e,
+        },
+    }
+}

@@ -1,0 +1,80 @@
+//! Hooks, sorted by who runs them, and the state document that they read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use oci_spec::runtime as oci;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::hooks::Hook;
+
+/// What a hook finds on its standard input. Spec: runtime, "State".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookState {
+    #[serde(rename = "ociVersion")]
+    pub oci_version: String,
+    pub id: String,
+    pub status: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default)]
+    pub pid: i32,
+    pub bundle: PathBuf,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+impl HookState {
+    /// The document, with the status and the pid of the moment.
+    pub fn json(&self, status: &str, pid: i32) -> Vec<u8> {
+        let state = Self { status: status.into(), pid, ..self.clone() };
+        serde_json::to_vec(&state).unwrap_or_default()
+    }
+}
+
+/// In the runtime's namespaces.
+#[derive(Default)]
+pub struct HostHooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub state: HookState,
+}
+
+/// In the container's namespaces.
+#[derive(Default)]
+pub struct ContainerHooks {
+    pub create_container: Vec<Hook>,
+    pub start_container: Vec<Hook>,
+    pub state: HookState,
+}
+
+pub fn build(hooks: Option<&oci::Hooks>, state: &HookState) -> Result<(HostHooks, ContainerHooks)> {
+    let list = |l: Option<&Vec<oci::Hook>>, kind: &str| -> Result<Vec<Hook>> {
+        let one = |(i, h): (usize, &oci::Hook)| Hook::new(h).map_err(|e| e.pointer(format!("/hooks/{kind}/{i}")));
+        l.into_iter().flatten().enumerate().map(one).collect()
+    };
+    let Some(h) = hooks else {
+        let host = HostHooks { state: state.clone(), ..HostHooks::default() };
+        return Ok((host, ContainerHooks { state: state.clone(), ..ContainerHooks::default() }));
+    };
+    #[allow(deprecated)]
+    let prestart = h.prestart().as_ref();
+    let host = HostHooks {
+        prestart: list(prestart, "prestart")?,
+        create_runtime: list(h.create_runtime().as_ref(), "createRuntime")?,
+        poststart: list(h.poststart().as_ref(), "poststart")?,
+        state: state.clone(),
+    };
+    let container = ContainerHooks {
+        create_container: list(h.create_container().as_ref(), "createContainer")?,
+        start_container: list(h.start_container().as_ref(), "startContainer")?,
+        state: state.clone(),
+    };
+    Ok((host, container))
+}

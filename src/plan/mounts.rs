@@ -1,0 +1,267 @@
+//! Mounts: from option strings to steps with their sources already open.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::Mount;
+
+use super::rootfs::BasePropagation;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, OnSys, Result};
+use crate::spec::mount_options::{self, MountOptions};
+use crate::sys::mount::{self, Attr};
+use crate::sys::{Errno, fs};
+
+/// One mount, ready to be made.
+pub struct MountStep {
+    /// Its place in `mounts`, for errors.
+    pub index: usize,
+    /// Absolute, inside the container, `.` and empty components removed.
+    pub target: PathBuf,
+    pub what: What,
+    /// On the mount, once it stands.
+    pub attr: Attr,
+    /// On it and all below.
+    pub rec_attr: Attr,
+    /// Propagation changes in order, each with whether for all below.
+    pub propagation: Vec<(u64, bool)>,
+}
+
+pub enum What {
+    /// A detached clone of the source; a file or a directory.
+    Bind { tree: OwnedFd, file: bool, shown: PathBuf },
+    /// A new instance of a file system.
+    New(NewFs),
+    /// cgroup v1 hierarchies below a tmpfs.
+    CgroupV1 { hierarchies: Vec<Hierarchy>, readonly: bool },
+    /// `remount`: attributes of a mount that an earlier step made.
+    Remount,
+}
+
+pub struct NewFs {
+    pub fstype: String,
+    pub source: CString,
+    /// fsconfig(2) keys, with their values, in order.
+    pub options: Vec<(CString, Option<CString>)>,
+    /// All of them as mount(2) takes them, where one is too long for fsconfig(2).
+    pub legacy: Option<CString>,
+    pub legacy_flags: u64,
+    /// tmpfs: begins with a copy of what the target holds.
+    pub copy_up: bool,
+    /// tmpfs without a mode of its own takes the mode of the directory that it covers.
+    pub inherit_mode: bool,
+}
+
+pub struct Hierarchy {
+    /// Directory name: `cpu,cpuacct`.
+    pub name: String,
+    /// Names that link to it: `cpu`, `cpuacct`.
+    pub links: Vec<String>,
+    pub source: HierarchySource,
+}
+
+pub enum HierarchySource {
+    /// A new mount in the container's cgroup namespace, with these fsconfig(2) keys.
+    New(Vec<(CString, Option<CString>)>),
+    /// A clone of the host's mount at the container's cgroup.
+    Bind(OwnedFd),
+}
+
+/// fsconfig(2) refuses longer strings.
+const MAX_VALUE: usize = 255;
+
+/// Kernel file systems whose superblock may be shared with other mounts: read-only there is a matter of the mount.
+const SHARED_SUPERBLOCKS: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "tmpfs"];
+
+/// Absolute and without `.` or empty components; `..` stays for the look-up inside the root.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for c in path.components() {
+        match c {
+            Component::Normal(n) => out.push(n),
+            Component::ParentDir => {
+                out.pop();
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// As runc: the type says so, or an option does.
+pub fn is_bind(m: &Mount) -> bool {
+    m.typ().as_deref() == Some("bind")
+        || m.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
+}
+
+pub struct Input<'a> {
+    pub bundle: &'a Path,
+    pub base: BasePropagation,
+    pub cgroup: &'a Cgroup,
+    pub new_cgroup_namespace: bool,
+}
+
+pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
+    let mut steps = Vec::with_capacity(mounts.len());
+    for (index, m) in mounts.iter().enumerate() {
+        let step = build_one(index, m, input).map_err(|e| e.pointer(format!("/mounts/{index}")))?;
+        steps.push(step);
+    }
+    Ok(steps)
+}
+
+fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
+    let empty = Vec::new();
+    let options = mount_options::parse(m.options().as_ref().unwrap_or(&empty))?;
+    let target = clean(m.destination());
+    let mut attr = Attr { set: options.set, clear: options.clear, ..Attr::default() };
+    let rec_attr = Attr { set: options.rec_set, clear: options.rec_clear, ..Attr::default() };
+    let what = if options.remount {
+        What::Remount
+    } else if is_bind(m) {
+        attr = bind_attr(attr);
+        bind(m, &options, input, index)?
+    } else {
+        new(m, &options, input)?
+    };
+    let propagation = options.propagation.iter().map(|p| (p.kind, p.recursive)).collect();
+    Ok(MountStep { index, target, what, attr, rec_attr, propagation })
+}
+
+/// As runc: a bind mount with any attribute asked for has just those; without any it keeps its source's.
+fn bind_attr(attr: Attr) -> Attr {
+    if attr.is_empty() {
+        return attr;
+    }
+    let plain = mount::ATTR_RDONLY | mount::ATTR_NOSUID | mount::ATTR_NODEV | mount::ATTR_NOEXEC | mount::ATTR_NOSYMFOLLOW;
+    Attr { clear: attr.clear | (plain & !attr.set), ..attr }
+}
+
+fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> Result<What> {
+    let source = m.source().as_deref().unwrap_or(Path::new(""));
+    let shown = input.bundle.join(source);
+    let open = || -> crate::sys::Result<(OwnedFd, bool)> {
+        if source.as_os_str().is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        let at = fs::open_path(&shown)?;
+        Ok((mount::clone_tree(&at, options.bind.is_some_and(|b| b.recursive))?, !fs::fstat(&at)?.is_dir()))
+    };
+    let (tree, file) = open()
+        .on("mount source", shown.display())
+        .map_err(|e| {
+            let e = e.pointer(format!("/mounts/{index}/source"));
+            match e.errno() {
+                Some(Errno::ENOENT) => e.hint("create it on the host, or remove the mount"),
+                _ => e,
+            }
+        })
+        .map_err(|e| e.within(failing(m)))?;
+    mount::set_attr(&tree, input.base.attr(), true).on("set propagation of", shown.display())?;
+    Ok(What::Bind { tree, file, shown })
+}
+
+/// runc's words around a mount that failed, which users search for.
+fn failing(m: &Mount) -> String {
+    let source = m.source().as_deref().unwrap_or(Path::new("")).display();
+    format!("error mounting \"{source}\" to rootfs at \"{}\"", m.destination().display())
+}
+
+fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
+    let fstype = m.typ().clone().unwrap_or_default();
+    if fstype == "cgroup" {
+        if let Some(hierarchies) = v1_hierarchies(input)? {
+            let readonly = options.set & mount::ATTR_RDONLY != 0;
+            return Ok(What::CgroupV1 { hierarchies, readonly });
+        }
+    }
+    let fstype = if fstype == "cgroup" { "cgroup2".to_owned() } else { fstype };
+    if fstype.is_empty() {
+        return Err(Error::spec("", "a mount needs a type, or the option bind"));
+    }
+    let c = |s: &str| CString::new(s).map_err(|_| Error::spec("", format!("option {s:?} holds a NUL byte")));
+    let source = m.source().as_deref().map_or(fstype.clone(), |s| s.to_string_lossy().into_owned());
+    let mut keys = Vec::new();
+    let mut too_long = source.len() > MAX_VALUE;
+    for flag in &options.superblock {
+        if *flag == "ro" && SHARED_SUPERBLOCKS.contains(&fstype.as_str()) {
+            continue;
+        }
+        keys.push((c(flag)?, None));
+    }
+    for o in options.data.iter().flat_map(|d| d.split(',')).filter(|o| !o.is_empty()) {
+        match o.split_once('=') {
+            Some((k, v)) => {
+                too_long |= v.len() > MAX_VALUE;
+                keys.push((c(k)?, Some(c(v)?)));
+            }
+            None => keys.push((c(o)?, None)),
+        }
+    }
+    let legacy = if too_long { Some(c(&options.data.join(","))?) } else { None };
+    let tmpfs = fstype == "tmpfs";
+    Ok(What::New(NewFs {
+        copy_up: tmpfs && options.tmpcopyup,
+        inherit_mode: tmpfs && !options.data.iter().any(|d| d.split(',').any(|o| o.starts_with("mode="))),
+        legacy_flags: options.legacy_flags(),
+        fstype,
+        source: c(&source)?,
+        options: keys,
+        legacy,
+    }))
+}
+
+/// `None` on v2. With a cgroup namespace of its own the container mounts the hierarchies anew and sees its own cgroup
+/// as their root; without one it gets a clone of the host's mounts from its own cgroup downwards.
+fn v1_hierarchies(input: &Input<'_>) -> Result<Option<Vec<Hierarchy>>> {
+    let Some(views) = input.cgroup.v1_views() else { return Ok(None) };
+    let mut hierarchies = Vec::with_capacity(views.len());
+    for view in views {
+        let links = if view.controllers.len() > 1 {
+            view.controllers.iter().filter(|c| **c != view.name).cloned().collect()
+        } else {
+            Vec::new()
+        };
+        let source = if input.new_cgroup_namespace {
+            HierarchySource::New(view.controllers.iter().map(|c| v1_option(c)).collect::<Result<_>>()?)
+        } else {
+            let shown = &view.path.display();
+            let at = fs::open_dir(&view.path).on("mount source", shown)?;
+            let tree = mount::clone_tree(&at, false).on("clone mount source", shown)?;
+            mount::set_attr(&tree, input.base.attr(), true).on("set propagation of", shown)?;
+            HierarchySource::Bind(tree)
+        };
+        hierarchies.push(Hierarchy { name: view.name, links, source });
+    }
+    Ok(Some(hierarchies))
+}
+
+/// `memory`, or `name=systemd`, which is a hierarchy without controllers.
+fn v1_option(controller: &str) -> Result<(CString, Option<CString>)> {
+    let c = |s: &str| CString::new(s).map_err(|_| Error::bug("NUL in a controller's name"));
+    Ok(match controller.split_once('=') {
+        Some((key, value)) => (c(key)?, Some(c(value)?)),
+        None => (c(controller)?, None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_absolute_and_clean() {
+        for (from, to) in [("/a/b", "/a/b"), ("a/./b/", "/a/b"), ("//x//", "/x"), (".", "/"), ("/a/../../b", "/b")] {
+            assert_eq!(clean(Path::new(from)), Path::new(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_bind_with_one_attribute_has_just_that() {
+        let a = bind_attr(Attr { set: mount::ATTR_RDONLY, ..Attr::default() });
+        assert_eq!(a.clear & mount::ATTR_NOSUID, mount::ATTR_NOSUID);
+        assert_eq!(a.clear & mount::ATTR_RDONLY, 0);
+        assert!(bind_attr(Attr::default()).is_empty());
+    }
+}

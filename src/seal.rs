@@ -1,0 +1,56 @@
+//! Makes `/proc/self/exe` of everything that enters a container unwritable (CVE-2019-5736).
+//!
+//! A program in the container can be made to be `/proc/self/exe`, so the file behind it must not be the runtime's
+//! own. The process executes itself again from a read-only clone of the mount that its file is on, which exists
+//! nowhere else and costs no copy; where that is not allowed, from a sealed copy in memory.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::error::{Error, OnSys, Result};
+use crate::sys::fs::{self, OFlag};
+use crate::sys::mount::{self, ATTR_NODEV, ATTR_NOSUID, ATTR_RDONLY, Attr};
+use crate::sys::{Result as SysResult, fd, process};
+
+const SELF: &str = "/proc/self/exe";
+
+/// Returns in a process whose own file cannot be written; the first time it executes itself again.
+pub fn ensure() -> Result<()> {
+    let exe = fs::open(SELF, OFlag::O_RDONLY).on("open", SELF)?;
+    if is_sealed(&exe) {
+        return Ok(());
+    }
+    let sealed = read_only_clone().or_else(|_| copy(&exe)).on("seal", SELF)?;
+    let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
+    let env: Vec<CString> = std::env::vars_os()
+        .filter_map(|(k, v)| {
+            let mut line = k.into_vec();
+            line.push(b'=');
+            line.extend(v.into_vec());
+            CString::new(line).ok()
+        })
+        .collect();
+    Err(Error::sys("execute", "the sealed runtime", process::exec_fd(sealed, &argv, &env)))
+}
+
+/// On a read-only mount, or in a sealed memfd. A file system that happens to be read-only counts: it is the host's.
+fn is_sealed(exe: &OwnedFd) -> bool {
+    const ST_RDONLY: u64 = 1;
+    fd::is_sealed(exe) || fs::fstatfs(exe).is_ok_and(|(_, flags)| flags & ST_RDONLY != 0)
+}
+
+fn read_only_clone() -> SysResult<OwnedFd> {
+    let at = fs::open_path(SELF)?;
+    let tree = mount::clone_tree(&at, false)?;
+    mount::set_attr(&tree, Attr { set: ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV, ..Attr::default() }, false)?;
+    Ok(tree)
+}
+
+fn copy(exe: &OwnedFd) -> SysResult<OwnedFd> {
+    let size = usize::try_from(fs::fstat(exe)?.size).unwrap_or(0);
+    let memfd = fd::memfd(c"orlop")?;
+    fd::copy(exe, &memfd, size)?;
+    fd::seal(&memfd)?;
+    Ok(memfd)
+}
