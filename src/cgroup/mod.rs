@@ -1,0 +1,507 @@
+//! Control groups: where the container's processes are counted, limited, frozen, killed as one.
+//!
+//! Two questions, kept apart: where the files are ([`Tree`]) and who may make and remove them ([`Owner`]). A
+//! [`Cgroup`] is planned ([`Cgroup::plan`], pure: so that its paths can be recorded before anything exists), made,
+//! joined, limited and removed.
+//!
+//! | file | does |
+//! |---|---|
+//! | `layout` | what is mounted: one probe, plain data |
+//! | `path` | which cgroup `cgroupsPath` names |
+//! | `dir` | one directory of one hierarchy |
+//! | `write` | limits as data, and the loop that writes them |
+//! | `blkio`, `devices` | resources that both versions share |
+//! | `v1/`, `v2/` | each version: creation, limits, freezer |
+//! | `kill`, `facts` | signals for all; what the kernel says about memory |
+
+mod blkio;
+pub mod devices;
+mod dir;
+mod facts;
+mod kill;
+pub mod layout;
+pub mod path;
+pub mod v1;
+pub mod v2;
+pub mod write;
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, OnSys, Result};
+use crate::sys::Errno;
+use crate::sys::process::{Deadline, Pid};
+
+pub use devices::DeviceRules;
+pub use dir::Dir;
+pub use facts::MemoryFacts;
+pub use layout::{Hierarchy, Layout, Mode, detect};
+
+use v1::MemberRecord;
+
+/// A container's cgroup.
+#[derive(Debug)]
+pub struct Cgroup {
+    tree: Tree,
+    owner: Owner,
+}
+
+/// Where the files are.
+#[derive(Debug)]
+enum Tree {
+    V2(v2::Tree),
+    /// Hybrid too: v1 and the v2 tree's rest.
+    V1(v1::Hierarchies),
+    /// The container stays in the cgroup of the runtime's caller.
+    None,
+}
+
+/// Who may create and remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    Us,
+    // Systemd(scope) comes with its driver.
+    /// Somebody else's, joined as it is: never removed.
+    Delegated,
+}
+
+/// What reopens a cgroup: part of the container's record. Known before anything exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub owner: Owner,
+    /// v1 hierarchies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub v1: Vec<MemberRecord>,
+    /// The v2 tree: the only one, or beside v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v2: Option<MemberRecord>,
+    #[serde(default)]
+    pub tolerant: bool,
+}
+
+/// One hierarchy as a mount of type `cgroup` on v1 shows it in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Directory name below the mount point: `cpu,cpuacct`, `systemd`. Each of several controllers is linked to it.
+    pub name: String,
+    /// Also what a new mount of the hierarchy takes as options: `cpu`, `cpuacct`; `name=systemd`.
+    pub controllers: Vec<String>,
+    /// The container's own cgroup on the host.
+    pub path: PathBuf,
+}
+
+/// How long a removal waits for processes that are dying.
+const REMOVE: Duration = Duration::from_secs(10);
+
+impl Cgroup {
+    /// Decides where the cgroup is; touches nothing.
+    pub fn plan(layout: &Layout, cgroups_path: Option<&str>, id: &str) -> Result<Self> {
+        Self::plan_with(layout, cgroups_path, id, false)
+    }
+
+    /// `rootless`: without a path of the user's, a hierarchy that refuses permission is left out rather than an
+    /// error, as in runc.
+    pub fn plan_with(layout: &Layout, cgroups_path: Option<&str>, id: &str, rootless: bool) -> Result<Self> {
+        let place = path::place(cgroups_path, id)?;
+        let tolerant = rootless && cgroups_path.is_none_or(str::is_empty);
+        let tree = match (layout.mode(), &layout.v2) {
+            (Mode::V2, Some(h)) => Tree::V2(v2::Tree::plan(h, &place, tolerant)),
+            (Mode::V1 | Mode::Hybrid, _) => Tree::V1(v1::Hierarchies::plan(layout, &place, tolerant)?),
+            _ if tolerant => Tree::None,
+            _ => return Err(Error::new(Kind::Host, "no cgroup mount found in mountinfo")),
+        };
+        Ok(Self { tree, owner: Owner::Us })
+    }
+
+    /// No cgroup of its own: `--cgroup-manager=disabled`.
+    pub fn none() -> Self {
+        Self { tree: Tree::None, owner: Owner::Us }
+    }
+
+    /// Opens nothing yet. The record may have been tampered with: its paths are checked as a plan's are.
+    pub fn from_record(r: &Record) -> Result<Self> {
+        for m in r.v1.iter().chain(&r.v2) {
+            if m.below.is_empty() || path::clean(&m.below) != m.below || !m.mountpoint.is_absolute() {
+                return Err(Error::new(
+                    Kind::Bug,
+                    format!("the record names no cgroup: {:?} below {:?}", m.below, m.mountpoint),
+                ));
+            }
+        }
+        let tree = match &r.v2 {
+            v2 if !r.v1.is_empty() => Tree::V1(v1::Hierarchies::reopen(&r.v1, v2.as_ref(), r.tolerant)),
+            Some(v2) => {
+                Tree::V2(v2::Tree::reopen(Dir::new(v2.mountpoint.clone(), v2.below.clone()), r.tolerant))
+            }
+            None => Tree::None,
+        };
+        Ok(Self { tree, owner: r.owner })
+    }
+
+    pub fn record(&self) -> Record {
+        let (v1, v2, tolerant) = match &self.tree {
+            Tree::V1(h) => h.record(),
+            Tree::V2(t) => {
+                let dir = t.planned();
+                let (mountpoint, below) = (dir.mountpoint().to_owned(), dir.below_mountpoint().to_owned());
+                (Vec::new(), Some(MemberRecord { controllers: Vec::new(), mountpoint, below }), t.tolerant())
+            }
+            Tree::None => (Vec::new(), None, false),
+        };
+        Record { owner: self.owner, v1, v2, tolerant }
+    }
+
+    /// Makes the directories, ready to be joined. An existing cgroup is taken over only when it is empty and thawed.
+    /// On failure nothing new is left.
+    pub fn create(&self) -> Result<()> {
+        self.create_for(None)
+    }
+
+    /// As [`Cgroup::create`], with those of the limits that must be there before a process comes: a cpuset that may
+    /// not have all of its parent's, real-time bandwidth, and whether v2 must be able to hold memory limits.
+    pub fn create_for(&self, r: Option<&LinuxResources>) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.create(r),
+            Tree::V2(t) => t.create(r),
+            Tree::None => Ok(()),
+        }
+    }
+
+    /// Moves a process in, in every hierarchy.
+    pub fn join(&self, pid: Pid) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.join(pid),
+            Tree::V2(t) => t.join(pid),
+            Tree::None => Ok(()),
+        }
+    }
+
+    /// Moves a process into a sub-cgroup that exists (`exec --cgroup`): of one controller's hierarchy, or of all.
+    pub fn join_sub(&self, controller: Option<&str>, sub: &str, pid: Pid) -> Result<()> {
+        let clean = path::clean(sub);
+        if path::clean(&format!("x/{sub}")) != path::join("x", &clean) || sub.contains('\0') {
+            return Err(Error::new(Kind::Usage, format!("bad sub cgroup path: {sub}")));
+        }
+        let dirs: Vec<&Dir> = match (&self.tree, controller) {
+            (Tree::V1(h), Some(c)) => {
+                let unknown =
+                    || Error::new(Kind::Usage, format!("unknown controller {c} in --cgroup option"));
+                vec![h.dir(c).ok_or_else(unknown)?]
+            }
+            (Tree::V2(_), Some(_)) => {
+                return Err(Error::new(
+                    Kind::Usage,
+                    "cgroup v2 only supports sub-cgroup paths without a controller",
+                ));
+            }
+            _ => self.dirs(),
+        };
+        dirs.into_iter().try_for_each(|d| join(&d.below(&clean), pid))
+    }
+
+    /// Sets all that is asked for, but the devices; what is not is left as it is.
+    pub fn apply(&self, r: &LinuxResources) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.apply(r),
+            Tree::V2(t) => t.apply(r),
+            Tree::None => Ok(()),
+        }
+    }
+
+    pub fn apply_devices(&self, rules: &DeviceRules) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.apply_devices(rules),
+            Tree::V2(t) => t.apply_devices(rules),
+            Tree::None => Ok(()),
+        }
+    }
+
+    /// What is asked for and has no meaning on this layout: for a warning.
+    pub fn without_meaning(&self, r: &LinuxResources) -> Vec<&'static str> {
+        if matches!(self.tree, Tree::V2(_)) { v2::without_meaning(r) } else { Vec::new() }
+    }
+
+    /// The cgroup's own processes.
+    pub fn pids(&self) -> Result<Vec<Pid>> {
+        self.listed(Dir::pids)
+    }
+
+    /// Its processes and those of all cgroups below.
+    pub fn all_pids(&self) -> Result<Vec<Pid>> {
+        self.listed(Dir::all_pids)
+    }
+
+    fn listed(&self, list: impl Fn(&Dir) -> crate::sys::Result<Vec<Pid>>) -> Result<Vec<Pid>> {
+        let Some(dir) = self.main_dir() else { return Ok(Vec::new()) };
+        list(dir).on("list processes of cgroup", dir.path().display())
+    }
+
+    /// The directory that stands for the cgroup where one is enough: on v1 that of the devices hierarchy.
+    pub(crate) fn main_dir(&self) -> Option<&Dir> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("devices").or_else(|| h.dirs().next()),
+            Tree::V2(t) => t.dir(),
+            Tree::None => None,
+        }
+    }
+
+    /// The directory with `cgroup.kill`.
+    fn kill_dir(&self) -> Option<&Dir> {
+        match &self.tree {
+            Tree::V1(h) => h.unified(),
+            Tree::V2(t) => t.dir(),
+            Tree::None => None,
+        }
+    }
+
+    fn dirs(&self) -> Vec<&Dir> {
+        match &self.tree {
+            Tree::V1(h) => h.dirs().collect(),
+            Tree::V2(t) => t.dir().into_iter().collect(),
+            Tree::None => Vec::new(),
+        }
+    }
+
+    /// Does it exist?
+    pub fn exists(&self) -> bool {
+        self.main_dir().is_some_and(Dir::exists)
+    }
+
+    pub fn is_v2(&self) -> bool {
+        matches!(self.tree, Tree::V2(_))
+    }
+
+    /// Has it no directory at all?
+    pub fn is_none(&self) -> bool {
+        self.dirs().is_empty()
+    }
+
+    pub fn has_controller(&self, controller: &str) -> bool {
+        match &self.tree {
+            Tree::V1(h) => h.dir(controller).is_some(),
+            Tree::V2(t) => t.dir().is_some_and(|d| {
+                d.read("cgroup.controllers").is_ok_and(|all| all.split(' ').any(|c| c == controller))
+            }),
+            Tree::None => false,
+        }
+    }
+
+    /// For `CLONE_INTO_CGROUP`; there once created, on v2 alone: on v1 one directory of ten would be joined so.
+    pub fn v2_dir_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.tree {
+            Tree::V2(t) => t.fd(),
+            _ => None,
+        }
+    }
+
+    /// controller → directory, "" for v2: as in runc's state.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let mut all = BTreeMap::new();
+        match &self.tree {
+            Tree::V1(h) => {
+                for m in h.members().iter().filter(|m| !m.dir.is_absent()) {
+                    all.extend(m.controllers.iter().map(|c| (c.clone(), m.dir.path())));
+                }
+                all.extend(h.unified().map(|d| (String::new(), d.path())));
+            }
+            Tree::V2(t) => all.extend(t.dir().map(|d| (String::new(), d.path()))),
+            Tree::None => {}
+        }
+        all
+    }
+
+    /// The hierarchies as a mount of type `cgroup` shows them; `None` where there are none (v2).
+    pub fn v1_views(&self) -> Option<Vec<View>> {
+        let Tree::V1(h) = &self.tree else { return None };
+        let view = |m: &v1::Member| View {
+            name: m
+                .dir
+                .mountpoint()
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            controllers: m.controllers.clone(),
+            path: m.dir.path(),
+        };
+        Some(h.members().iter().filter(|m| !m.dir.is_absent()).map(view).collect())
+    }
+
+    /// Stops every process. Never leaves it half frozen.
+    pub fn freeze(&self) -> Result<()> {
+        let text = "cannot toggle freezer: cgroups not configured for container";
+        let none = || Error::new(Kind::Host, text);
+        match &self.tree {
+            Tree::V1(h) => v1::freezer::freeze(h.dir("freezer").ok_or_else(none)?),
+            Tree::V2(t) => v2::freeze(t.dir().ok_or_else(none)?),
+            Tree::None => Err(none()),
+        }
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("freezer").map_or(Ok(()), v1::freezer::thaw),
+            Tree::V2(t) => t.dir().map_or(Ok(()), v2::thaw),
+            Tree::None => Ok(()),
+        }
+    }
+
+    /// Frozen by itself, not by an ancestor. False when it is gone.
+    pub fn is_frozen(&self) -> Result<bool> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("freezer").map_or(Ok(false), v1::freezer::is_frozen),
+            Tree::V2(t) => t.dir().map_or(Ok(false), v2::is_frozen),
+            Tree::None => Ok(false),
+        }
+    }
+
+    /// A signal for every process of the cgroup and below, frozen or forking. SIGKILL thaws. No process: no error.
+    pub fn kill_all(&self, signal: i32) -> Result<()> {
+        kill::all(self, signal)
+    }
+
+    /// What the kernel remembers of the memory limit: why a process may have died.
+    pub fn memory_facts(&self) -> MemoryFacts {
+        match &self.tree {
+            Tree::V1(h) => h.dir("memory").map(facts::v1).unwrap_or_default(),
+            Tree::V2(t) => t.dir().map(facts::v2).unwrap_or_default(),
+            Tree::None => MemoryFacts::default(),
+        }
+    }
+
+    pub fn oom_killed(&self) -> Result<bool> {
+        Ok(self.memory_facts().oom_killed())
+    }
+
+    /// v2: gives the cgroup to the root of a user namespace.
+    pub fn delegate(&self, uid: u32) -> Result<()> {
+        match &self.tree {
+            Tree::V2(t) => t.delegate(uid),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes it with all cgroups below. Processes that are dying are waited for, ten seconds at most. Every
+    /// hierarchy is tried; what is not there is no failure. Parents are left, as runc leaves them.
+    pub fn remove(&self) -> Result<()> {
+        self.remove_within(REMOVE)
+    }
+
+    pub fn remove_within(&self, limit: Duration) -> Result<()> {
+        if self.owner == Owner::Delegated {
+            return Ok(());
+        }
+        let deadline = Deadline::after(limit);
+        // First wait where one can: some kernels (6.9 to 7.0) block in rmdir on dying processes.
+        if let Some(dir) = self.kill_dir() {
+            dir.wait_unpopulated(deadline);
+        }
+        let mut left = self.dirs();
+        let mut failed: Vec<Error> = Vec::new();
+        let mut pause = Duration::from_micros(200);
+        loop {
+            left.retain(|d| match d.try_remove() {
+                Ok(done) => !done,
+                Err(e) => {
+                    failed.push(e);
+                    false
+                }
+            });
+            if left.is_empty() || deadline.passed() {
+                break;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        failed.extend(left.iter().map(|d| d.busy()));
+        together(failed)
+    }
+}
+
+/// Several failures as one: the first with its facts, the others in words.
+fn together(failed: Vec<Error>) -> Result<()> {
+    let mut rest = failed.into_iter();
+    let Some(first) = rest.next() else { return Ok(()) };
+    let others: Vec<String> = rest.map(|e| e.to_string()).collect();
+    Err(if others.is_empty() { first } else { first.hint(format!("also: {}", others.join("; "))) })
+}
+
+/// Moves a process into a directory, and says what refuses it.
+fn join(dir: &Dir, pid: Pid) -> Result<()> {
+    dir.join(pid).map_err(|errno| {
+        let e =
+            Error::sys(format!("move process {pid} into cgroup"), dir.path().display().to_string(), errno);
+        match errno {
+            Errno::ESRCH => e.of_kind(Kind::Died).hint("the process has ended"),
+            Errno::ENOENT | Errno::ENODEV => e.hint("the cgroup has been removed meanwhile"),
+            Errno::ENOSPC => e.hint("the cpuset has no CPUs or no memory nodes"),
+            Errno::EBUSY => e.hint("it has children with controllers, so it cannot hold processes itself"),
+            Errno::EOPNOTSUPP => e.hint("it is in an invalid or threaded mode; see cgroup.type"),
+            Errno::EINVAL => {
+                e.hint("a real-time process needs real-time bandwidth (linux.resources.cpu.realtimeRuntime)")
+            }
+            _ => e,
+        }
+    })
+}
+
+/// Whatever is in there would become part of the container, and die with it.
+fn check_empty(dir: &Dir) -> Result<()> {
+    let n = match dir.all_pids() {
+        // Removed between the two calls, or not to be read: joining will tell.
+        Err(Errno::ENOENT | Errno::ENODEV) => 0,
+        r => r.on("get cgroup PIDs of", dir.path().display())?.len(),
+    };
+    if n == 0 {
+        return Ok(());
+    }
+    let text = format!("container's cgroup is not empty: {n} process(es) found");
+    let hint =
+        format!("{} belongs to somebody else, or to a container that was not removed", dir.path().display());
+    Err(Error::new(Kind::Exists, text).hint(hint))
+}
+
+fn unexpectedly_frozen(dir: &Dir) -> Error {
+    Error::new(Kind::WrongState, "container's cgroup unexpectedly frozen")
+        .hint(dir.path().display().to_string())
+}
+
+/// `pids.max`. 0 cannot be told from 1 with systemd (`TasksMax`), so it is 1 here too; below: no limit.
+fn pids_max(limit: i64) -> String {
+    match limit {
+        ..0 => "max".into(),
+        0 => "1".into(),
+        n => n.to_string(),
+    }
+}
+
+/// A page size becomes part of a file name.
+fn check_page_size(size: &str, pointer: &str) -> Result<()> {
+    if !size.is_empty() && size.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::spec(format!("{pointer}/pageSize"), format!("invalid huge page size {size:?}: want e.g. 2MB")))
+}
+
+fn rdma(r: &LinuxResources) -> Vec<write::Write> {
+    let mut devices: Vec<_> = r.rdma().iter().flatten().collect();
+    devices.sort_by_key(|(name, _)| *name);
+    let one = |(name, limit): (&String, &oci_spec::runtime::LinuxRdma)| {
+        let part = |key: &str, v: Option<u32>| v.map_or_else(String::new, |v| format!(" {key}={v}"));
+        let value = format!(
+            "{name}{}{}",
+            part("hca_handle", limit.hca_handles()),
+            part("hca_object", limit.hca_objects())
+        );
+        write::Write::new("rdma", "rdma.max", value, format!("/linux/resources/rdma/{name}"))
+    };
+    devices.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The v1 freezer, which may fail to freeze, and holds back even SIGKILL.
+
+use std::time::Duration;
+
+use crate::cgroup::dir::Dir;
+use crate::error::{Error, Kind, OnSys, Result};
+use crate::sys::Errno;
+
+const STATE: &str = "freezer.state";
+
+/// Freezes, or thaws again and fails: a cgroup stuck half way can be neither used nor killed.
+///
+/// The kernel cannot reliably freeze while processes appear in the cgroup, so it is asked up to a thousand times,
+/// with an occasional thaw and pause, as runc found to work.
+pub fn freeze(dir: &Dir) -> Result<()> {
+    try_freeze(dir).inspect_err(|_| {
+        let _ = dir.write(STATE, "THAWED");
+    })
+}
+
+fn try_freeze(dir: &Dir) -> Result<()> {
+    let at = || dir.path().join(STATE).display().to_string();
+    for i in 0..1000 {
+        if i % 50 == 49 {
+            let _ = dir.write(STATE, "THAWED");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        dir.write(STATE, "FROZEN").on("freeze", at())?;
+        if i % 25 == 24 {
+            std::thread::sleep(Duration::from_micros(10));
+        }
+        match dir.read(STATE).on("read", at())?.as_str() {
+            "FROZEN" => return Ok(()),
+            "FREEZING" => {}
+            other => return Err(Error::new(Kind::Host, format!("unexpected state {other} while freezing"))),
+        }
+    }
+    Err(Error::new(Kind::Timeout, "unable to freeze").within(at()))
+}
+
+pub fn thaw(dir: &Dir) -> Result<()> {
+    match dir.write(STATE, "THAWED") {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+        r => r.on("thaw", dir.path().join(STATE).display()),
+    }
+}
+
+/// Frozen by itself, not by an ancestor: what is only frozen from above is not paused. One system call triple when it
+/// is not. A cgroup that is gone is not frozen.
+pub fn is_frozen(dir: &Dir) -> Result<bool> {
+    let gone = |r: crate::sys::Result<String>, file: &str| match r {
+        Ok(s) => Ok(Some(s)),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        Err(e) => Err(e).on("read", dir.path().join(file).display()),
+    };
+    // On its way to either state: wait for a stable one, but not for ever, as a process in the kernel's hands may
+    // hold it up.
+    for _ in 0..200 {
+        match gone(dir.read(STATE), STATE)?.as_deref() {
+            Some("FREEZING") => std::thread::sleep(Duration::from_millis(1)),
+            Some("FROZEN") => break,
+            _ => return Ok(false),
+        }
+    }
+    let file = "freezer.self_freezing";
+    // Very old kernels do not tell the two apart.
+    Ok(gone(dir.read(file), file)?.is_none_or(|s| s == "1"))
+}
