@@ -9,8 +9,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// Applets that tests call by name.
-const APPLETS: [&str; 16] =
-    ["sh", "cat", "true", "false", "ls", "id", "sleep", "echo", "stty", "mount", "umount", "env", "ps", "tty", "touch", "kill"];
+const APPLETS: [&str; 16] = [
+    "sh", "cat", "true", "false", "ls", "id", "sleep", "echo", "stty", "mount", "umount", "env", "ps", "tty",
+    "touch", "kill",
+];
 
 pub struct Bundle<'c> {
     pub dir: PathBuf,
@@ -29,8 +31,11 @@ impl<'c> Bundle<'c> {
         for applet in APPLETS {
             symlink("busybox", rootfs.join("bin").join(applet)).expect("a link to busybox");
         }
-        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nsailor:x:1000:1000::/home/sailor:/bin/sh\n")
-            .expect("passwd");
+        fs::write(
+            rootfs.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nsailor:x:1000:1000::/home/sailor:/bin/sh\n",
+        )
+        .expect("passwd");
         fs::write(rootfs.join("etc/group"), "root:x:0:\nsailor:x:1000:\ntty:x:5:\n").expect("group");
         let mut config = default_config();
         config["linux"]["cgroupsPath"] = json!(format!("/{}", dir_token(case, &dir)));

@@ -158,7 +158,15 @@ impl Call {
         let child = command.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", shown.join(" ")));
         expected.get_or_insert_default().insert(child.id() as i32);
         drop(expected);
-        Running { child, shown, out: self.out, err: self.err, log: self.log, deadline: self.deadline, ended: false }
+        Running {
+            child,
+            shown,
+            out: self.out,
+            err: self.err,
+            log: self.log,
+            deadline: self.deadline,
+            ended: false,
+        }
     }
 
     pub fn run(self) -> Output {
@@ -309,7 +317,8 @@ impl Output {
     /// Every object in the log; each line must be one.
     #[track_caller]
     pub fn log_entries(&self) -> Vec<Value> {
-        let parse = |l: &str| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in log line {l}:\n{self}"));
+        let parse =
+            |l: &str| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e} in log line {l}:\n{self}"));
         self.log.lines().map(parse).collect()
     }
 
@@ -332,7 +341,10 @@ impl Output {
         assert!(errors.len() == 1, "expected one error in the log:\n{self}");
         let logged = errors[0]["msg"].as_str().unwrap_or_default();
         assert_eq!(logged.trim_end(), message.trim_end(), "log and stderr should say the same");
-        assert!(is_rfc3339(errors[0]["time"].as_str().unwrap_or_default()), "time should be RFC 3339:\n{self}");
+        assert!(
+            is_rfc3339(errors[0]["time"].as_str().unwrap_or_default()),
+            "time should be RFC 3339:\n{self}"
+        );
         for part in parts {
             let found = message.to_lowercase().contains(&part.to_lowercase());
             assert!(found, "{part:?} should be in the message:\n{self}");
@@ -347,8 +359,18 @@ pub fn is_rfc3339(text: &str) -> bool {
     let shape = |i: usize, c: u8| b.get(i) == Some(&c);
     let digits = |r: std::ops::Range<usize>| b.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
     let zone = text.ends_with('Z') || text.get(19..).is_some_and(|t| t.contains('+') || t.contains('-'));
-    digits(0..4) && shape(4, b'-') && digits(5..7) && shape(7, b'-') && digits(8..10) && shape(10, b'T')
-        && digits(11..13) && shape(13, b':') && digits(14..16) && shape(16, b':') && digits(17..19) && zone
+    digits(0..4)
+        && shape(4, b'-')
+        && digits(5..7)
+        && shape(7, b'-')
+        && digits(8..10)
+        && shape(10, b'T')
+        && digits(11..13)
+        && shape(13, b':')
+        && digits(14..16)
+        && shape(16, b':')
+        && digits(17..19)
+        && zone
 }
 
 /// Promises that the test itself will wait for this child, which became ours as the nearest subreaper.

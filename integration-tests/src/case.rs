@@ -108,7 +108,13 @@ impl Case {
     /// A call as clients make it: with our state root and a JSON log.
     pub fn call<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Call {
         let log = self.path("log");
-        self.bare(["--root"]).args([&self.root]).args(["--log"]).args([&log]).args(["--log-format", "json"]).args(args).log(log)
+        self.bare(["--root"])
+            .args([&self.root])
+            .args(["--log"])
+            .args([&log])
+            .args(["--log-format", "json"])
+            .args(args)
+            .log(log)
     }
 
     /// A call with exactly these arguments.

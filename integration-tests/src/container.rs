@@ -86,7 +86,8 @@ impl<'c> Container<'c> {
     pub fn facts(&self) -> Value {
         self.wait_for("\n");
         let output = self.output();
-        serde_json::from_str(output.lines().next().unwrap_or_default()).unwrap_or_else(|e| panic!("{e}: {output}"))
+        serde_json::from_str(output.lines().next().unwrap_or_default())
+            .unwrap_or_else(|e| panic!("{e}: {output}"))
     }
 
     /// Promises to wait for the payload; to be called before `start`.

@@ -46,7 +46,9 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 fn processes(token: &str) -> Vec<Leak> {
     let mut all = Vec::new();
     for entry in entries(Path::new("/proc")) {
-        let Some(pid) = entry.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok()) else { continue };
+        let Some(pid) = entry.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok()) else {
+            continue;
+        };
         if pid == std::process::id() as i32 {
             continue;
         }

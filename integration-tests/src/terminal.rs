@@ -104,8 +104,14 @@ impl ConsoleSocket {
         ConsoleSocket { path: path.to_path_buf(), listener: UnixListener::bind(path).expect("a socket") }
     }
 
-    /// The terminal, and the name that came with it. It must be one message with one descriptor.
+    /// The terminal, and the name that came with it.
     pub fn receive(&self) -> (Pty, String) {
+        let (fd, name) = self.receive_descriptor();
+        (Pty::new(fd), name)
+    }
+
+    /// What `--pidfd-socket` gets is no terminal. It must be one message with one descriptor.
+    pub fn receive_descriptor(&self) -> (OwnedFd, String) {
         self.listener.set_nonblocking(true).expect("nonblocking");
         let mut connection = None;
         crate::until("a connection on the console socket", || {
@@ -119,7 +125,7 @@ impl ConsoleSocket {
     }
 }
 
-fn receive_descriptor(stream: &UnixStream) -> (Pty, String) {
+fn receive_descriptor(stream: &UnixStream) -> (OwnedFd, String) {
     let mut text = [0_u8; 4096];
     let mut control = [0_u64; 32];
     let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };
@@ -136,8 +142,12 @@ fn receive_descriptor(stream: &UnixStream) -> (Pty, String) {
     let fd = unsafe {
         let first = libc::CMSG_FIRSTHDR(&raw const header);
         assert!(!first.is_null(), "a descriptor in the message");
-        assert_eq!((*first).cmsg_len as usize, libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize, "just one descriptor");
+        assert_eq!(
+            (*first).cmsg_len as usize,
+            libc::CMSG_LEN(size_of::<RawFd>() as u32) as usize,
+            "just one descriptor"
+        );
         OwnedFd::from_raw_fd(std::ptr::read_unaligned(libc::CMSG_DATA(first).cast::<RawFd>()))
     };
-    (Pty::new(fd), String::from_utf8_lossy(&text[..length as usize]).into_owned())
+    (fd, String::from_utf8_lossy(&text[..length as usize]).into_owned())
 }

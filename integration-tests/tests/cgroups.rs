@@ -13,8 +13,16 @@ fn unified() -> bool {
 /// The version 1 hierarchies of this machine, by the names of their directories.
 fn hierarchies() -> Vec<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let names = own.lines().filter_map(|l| l.split(':').nth(1)).map(|n| n.trim_start_matches("name=").to_string());
+    let names =
+        own.lines().filter_map(|l| l.split(':').nth(1)).map(|n| n.trim_start_matches("name=").to_string());
     names.filter(|n| !n.is_empty()).collect()
+}
+
+/// For tests that name files of version 1.
+fn version_one() {
+    if unified() {
+        skip!("cgroup version 2");
+    }
 }
 
 /// A limit's file in the container's cgroup of a controller.
@@ -40,6 +48,9 @@ fn joined_in_every_hierarchy() {
 #[test]
 fn joined_in_the_unified_tree() {
     check(|t| {
+        if !unified() && !Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+            skip!("no unified tree");
+        }
         let mut b = t.bundle();
         assert_eq!(b.facts(&[])["cgroups"][""], b.cgroups_path());
     });
@@ -87,7 +98,11 @@ fn without_a_path_it_is_named_after_the_container() {
         b.remove("/linux/cgroupsPath").probe(&["facts"]);
         let id = t.id();
         let facts = b.call(&["run"], &id).run().ok().facts();
-        assert!(facts["cgroups"]["pids"].as_str().unwrap().ends_with(&format!("/{id}")), "{}", facts["cgroups"]);
+        assert!(
+            facts["cgroups"]["pids"].as_str().unwrap().ends_with(&format!("/{id}")),
+            "{}",
+            facts["cgroups"]
+        );
         t.nothing_left();
     });
 }
@@ -132,9 +147,7 @@ fn a_cgroup_in_use_is_refused() {
 /// Values as written in config.json, and as the kernel tells them.
 #[track_caller]
 fn limits(t: &Case, resources: Value, files: &[(&str, &str, &str)]) {
-    if unified() {
-        skip!("the files of version 2 are checked elsewhere");
-    }
+    version_one();
     let mut b = t.bundle();
     for (kind, value) in resources.as_object().unwrap() {
         b.set(&format!("/linux/resources/{kind}"), value.clone());
@@ -152,25 +165,38 @@ fn memory() {
     check(|t| {
         let memory = json!({"memory": {"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728, "swappiness": 30}});
         let swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
-        limits(t, memory, &[
-            ("memory", "memory.limit_in_bytes", "67108864"),
-            ("memory", "memory.soft_limit_in_bytes", "33554432"),
-            ("memory", "memory.swappiness", "30"),
-            if swap { ("memory", "memory.memsw.limit_in_bytes", "134217728") } else { ("memory", "memory.swappiness", "30") },
-        ]);
+        limits(
+            t,
+            memory,
+            &[
+                ("memory", "memory.limit_in_bytes", "67108864"),
+                ("memory", "memory.soft_limit_in_bytes", "33554432"),
+                ("memory", "memory.swappiness", "30"),
+                if swap {
+                    ("memory", "memory.memsw.limit_in_bytes", "134217728")
+                } else {
+                    ("memory", "memory.swappiness", "30")
+                },
+            ],
+        );
     });
 }
 
 #[test]
 fn memory_without_limit() {
     check(|t| {
-        limits(t, json!({"memory": {"limit": -1}}), &[("memory", "memory.limit_in_bytes", "9223372036854771712")]);
+        limits(
+            t,
+            json!({"memory": {"limit": -1}}),
+            &[("memory", "memory.limit_in_bytes", "9223372036854771712")],
+        );
     });
 }
 
 #[test]
 fn memory_without_oom_killer() {
     check(|t| {
+        version_one();
         let mut b = t.bundle();
         b.set("/linux/resources/memory", json!({"limit": 67_108_864, "disableOOMKiller": true}));
         let c = b.up(&["wait"]);
@@ -194,17 +220,22 @@ fn cpu() {
         );
         limits(t, json!({"cpu": {"idle": 1}}), &[("cpu", "cpu.idle", "1")]);
         limits(t, json!({"cpu": {"quota": -1}}), &[("cpu", "cpu.cfs_quota_us", "-1")]);
-        limits(t, json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 900_000}}), &[
-            ("cpu", "cpu.rt_runtime_us", "2000"),
-            ("cpu", "cpu.rt_period_us", "900000"),
-        ]);
+        limits(
+            t,
+            json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 900_000}}),
+            &[("cpu", "cpu.rt_runtime_us", "2000"), ("cpu", "cpu.rt_period_us", "900000")],
+        );
     });
 }
 
 #[test]
 fn cpuset() {
     check(|t| {
-        limits(t, json!({"cpu": {"cpus": "1", "mems": "0"}}), &[("cpuset", "cpuset.cpus", "1"), ("cpuset", "cpuset.mems", "0")]);
+        limits(
+            t,
+            json!({"cpu": {"cpus": "1", "mems": "0"}}),
+            &[("cpuset", "cpuset.cpus", "1"), ("cpuset", "cpuset.mems", "0")],
+        );
         let mut b = t.bundle();
         b.set("/linux/resources/cpu", json!({"cpus": "1"}));
         assert_eq!(b.facts(&[])["affinity"], json!([1]));
@@ -214,6 +245,7 @@ fn cpuset() {
 #[test]
 fn cpuset_is_inherited_where_nothing_is_said() {
     check(|t| {
+        version_one();
         let top = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap();
         limits(t, json!({}), &[("cpuset", "cpuset.cpus", top.trim()), ("cpuset", "cpuset.mems", "0")]);
     });
@@ -234,11 +266,11 @@ fn pids() {
 #[test]
 fn blkio() {
     check(|t| {
-        let weight = Path::new("/sys/fs/cgroup/blkio/blkio.throttle.read_bps_device").exists();
-        assert!(weight, "blkio is mounted here");
-        limits(t, json!({"blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1_048_576}]}}), &[
-            ("blkio", "blkio.throttle.read_bps_device", "254:0 1048576"),
-        ]);
+        limits(
+            t,
+            json!({"blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1_048_576}]}}),
+            &[("blkio", "blkio.throttle.read_bps_device", "254:0 1048576")],
+        );
     });
 }
 
@@ -246,15 +278,33 @@ fn blkio() {
 #[test]
 fn devices() {
     check(|t| {
+        version_one();
         let mut b = t.bundle();
-        b.set("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}));
+        b.set(
+            "/linux/resources/devices/-",
+            json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"}),
+        );
         let c = b.up(&["wait"]);
         let list = file(&b.cgroups_path(), "devices", "devices.list");
         let mut rules: Vec<&str> = list.lines().collect();
         rules.sort_unstable();
-        assert_eq!(rules, [
-            "b *:* m", "c *:* m", "c 10:200 rwm", "c 10:229 rw", "c 136:* rwm", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
-        ]);
+        assert_eq!(
+            rules,
+            [
+                "b *:* m",
+                "c *:* m",
+                "c 10:200 rwm",
+                "c 10:229 rw",
+                "c 136:* rwm",
+                "c 1:3 rwm",
+                "c 1:5 rwm",
+                "c 1:7 rwm",
+                "c 1:8 rwm",
+                "c 1:9 rwm",
+                "c 5:0 rwm",
+                "c 5:2 rwm",
+            ]
+        );
         c.delete_force();
     });
 }
@@ -264,7 +314,8 @@ fn devices() {
 fn the_payload_is_killed_at_its_limit() {
     check(|t| {
         let mut b = t.bundle();
-        b.set("/linux/resources/memory", json!({"limit": 32 << 20, "swap": 32 << 20})).probe(&["allocate", "64"]);
+        b.set("/linux/resources/memory", json!({"limit": 32 << 20, "swap": 32 << 20}))
+            .probe(&["allocate", "64"]);
         b.run().exits(137);
         b.probe(&["allocate", "8"]);
         assert_eq!(b.run().ok().stdout, "allocated 8\n");
@@ -291,7 +342,7 @@ fn a_value_that_the_kernel_refuses() {
         b.refused(&["cpuset.cpus", "999"]);
         let mut b = t.bundle();
         b.set("/linux/resources/cpu", json!({"quota": 5}));
-        b.refused(&["cpu.cfs_quota_us", "invalid argument"]);
+        b.refused(&[if unified() { "cpu.max" } else { "cpu.cfs_quota_us" }, "invalid argument"]);
     });
 }
 
@@ -304,6 +355,65 @@ fn a_limit_that_this_machine_has_no_controller_for() {
         if out.status != 0 {
             out.fails(&["rdma"]);
         }
+        t.nothing_left();
+    });
+}
+
+/// Version 2: the files, and the conversions that the specification's formulas ask for.
+#[test]
+fn version_two() {
+    check(|t| {
+        if !unified() {
+            skip!("cgroup version 1");
+        }
+        let mut b = t.bundle();
+        b.set(
+            "/linux/resources/memory",
+            json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728}),
+        );
+        b.set(
+            "/linux/resources/cpu",
+            json!({"shares": 1024, "quota": 50_000, "period": 100_000, "cpus": "0", "burst": 20_000}),
+        );
+        b.set("/linux/resources/pids", json!({"limit": 17}))
+            .set("/linux/resources/unified", json!({"memory.high": "60000000"}));
+        let c = b.up(&["wait"]);
+        let path = b.cgroups_path();
+        let table = [
+            ("memory.max", "67108864"),
+            ("memory.low", "33554432"),
+            ("memory.swap.max", "67108864"),
+            ("memory.high", "59998208"),
+            ("cpu.weight", "100"),
+            ("cpu.max", "50000 100000"),
+            ("cpu.max.burst", "20000"),
+            ("cpuset.cpus", "0"),
+            ("pids.max", "17"),
+        ];
+        for (name, value) in table {
+            assert_eq!(file(&path, "", name), value, "{name}");
+        }
+        c.delete_force();
+    });
+}
+
+/// systemd's driver: a transient scope, with the properties that the limits become.
+#[test]
+fn systemd() {
+    check(|t| {
+        if !Path::new("/run/systemd/system").exists() {
+            skip!("no systemd");
+        }
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("system.slice:it:{}", t.token)).probe(&["facts"]).write();
+        let words = ["--systemd-cgroup", "run", "--bundle", b.dir.to_str().unwrap(), &t.id()];
+        let facts = t.rt(&words).ok().facts();
+        let scope = format!("/system.slice/it-{}.scope", t.token);
+        assert!(
+            facts["cgroups"].as_object().unwrap().values().any(|p| p == scope.as_str()),
+            "{}",
+            facts["cgroups"]
+        );
         t.nothing_left();
     });
 }

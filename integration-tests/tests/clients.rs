@@ -18,7 +18,8 @@ fn containerd() {
         let log = b.dir.join("log.json");
         let root = t.root.to_str().unwrap();
         let call = |words: &[&str]| {
-            let globals = ["--root", root, "--log", log.to_str().unwrap(), "--log-format", "json", "--rootless=false"];
+            let globals =
+                ["--root", root, "--log", log.to_str().unwrap(), "--log-format", "json", "--rootless=false"];
             t.bare(globals).args(fill(words, &id, &b.dir)).run()
         };
         call(&["create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/init.pid", "ID"]).ok();
@@ -28,7 +29,15 @@ fn containerd() {
         assert_eq!((&state["pid"], &state["status"]), (&json!(pid), &json!("running")));
         assert_eq!(call(&["ps", "--format", "json", "ID"]).ok().json(), json!([pid]));
         assert_eq!(call(&["list", "--format=json"]).ok().json()[0]["id"], id.as_str());
-        assert!(call(&["ps", "--format", "table", "ID", "-o", "pid,cmd"]).ok().stdout.lines().next().unwrap().contains("PID"));
+        assert!(
+            call(&["ps", "--format", "table", "ID", "-o", "pid,cmd"])
+                .ok()
+                .stdout
+                .lines()
+                .next()
+                .unwrap()
+                .contains("PID")
+        );
         call(&["kill", "ID", "15"]).ok();
         until("the end", || call(&["state", "ID"]).ok().json()["status"] == "stopped");
         call(&["kill", "--all", "ID", "9"]).ok();
@@ -50,7 +59,11 @@ fn containerd_features() {
     check(|t| {
         let f = t.rt(&["features"]).ok().json();
         assert_eq!(f["linux"]["mountExtensions"]["idmap"]["enabled"], true);
-        assert_eq!(f["annotations"]["org.opencontainers.runc.checkpoint.enabled"].is_string() || f["annotations"].is_object(), true);
+        assert_eq!(
+            f["annotations"]["org.opencontainers.runc.checkpoint.enabled"].is_string()
+                || f["annotations"].is_object(),
+            true
+        );
     });
 }
 
@@ -61,15 +74,26 @@ fn conmon() {
         let mut b = t.bundle();
         b.probe(&["wait"]).write();
         let id = t.id();
-        let (root, log) = (format!("--root={}", t.root.display()), format!("--log={}", t.path("log").display()));
+        let (root, log) =
+            (format!("--root={}", t.root.display()), format!("--log={}", t.path("log").display()));
         let pipe = fs::File::open("/dev/null").unwrap();
-        let words = fill(&["create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/pidfile", "--no-new-keyring", "ID"], &id, &b.dir);
-        let call = t.bare(["--log-format=json", &log, &root]).args(words).env("_OCI_SYNCPIPE", "3").env("_OCI_STARTPIPE", "4");
+        let words = fill(
+            &["create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/pidfile", "--no-new-keyring", "ID"],
+            &id,
+            &b.dir,
+        );
+        let call = t
+            .bare(["--log-format=json", &log, &root])
+            .args(words)
+            .env("_OCI_SYNCPIPE", "3")
+            .env("_OCI_STARTPIPE", "4");
         call.pass(3, pipe.try_clone().unwrap()).pass(4, pipe).run().ok();
         let pid: i32 = fs::read_to_string(b.dir.join("pidfile")).unwrap().parse().unwrap();
         let fds = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         t.rt(&["start", &id]).ok();
-        until("the payload", || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|e| e.ends_with("probe")));
+        until("the payload", || {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|e| e.ends_with("probe"))
+        });
         assert_eq!(fds(), 3);
         t.rt(&["kill", &id, "TERM"]).ok();
         t.rt(&["delete", "--force", &id]).ok();
@@ -104,7 +128,11 @@ fn podman_probes() {
 fn podman_without_cgroups() {
     check(|t| {
         let mut b = t.bundle();
-        b.remove("/linux/cgroupsPath").remove("/linux/resources").without_mount("/sys/fs/cgroup").probe(&["facts"]).write();
+        b.remove("/linux/cgroupsPath")
+            .remove("/linux/resources")
+            .without_mount("/sys/fs/cgroup")
+            .probe(&["facts"])
+            .write();
         let id = t.id();
         let words = fill(&["--cgroup-manager", "disabled", "run", "--bundle", "BUNDLE", "ID"], &id, &b.dir);
         let facts = t.call(words).run().ok().facts();
@@ -200,7 +228,11 @@ fn buildkit_kills_by_number_and_forwards_signals() {
 #[test]
 fn dockers_translation() {
     check(|t| {
-        let table = [("nothing", "executable file not found"), ("/nothing", "no such file or directory"), ("/etc/group", "permission denied")];
+        let table = [
+            ("nothing", "executable file not found"),
+            ("/nothing", "no such file or directory"),
+            ("/etc/group", "permission denied"),
+        ];
         for (program, text) in table {
             let mut b = t.bundle();
             b.args(&[program]).call(&["create"], &t.id()).run().fails(&[text]);

@@ -76,7 +76,11 @@ fn the_size_is_the_documents() {
 fn the_terminal_belongs_to_the_user() {
     check(|t| {
         let mut b = with_terminal(t);
-        b.set("/process/user", json!({"uid": 1000, "gid": 1000})).probe(&["facts", "stat=/dev/pts/0", "write=/dev/pts/0"]);
+        b.set("/process/user", json!({"uid": 1000, "gid": 1000})).probe(&[
+            "facts",
+            "stat=/dev/pts/0",
+            "write=/dev/pts/0",
+        ]);
         let (c, mut pty, _) = up(t, &b);
         c.start();
         let facts = told(&mut pty);
@@ -103,7 +107,11 @@ fn what_is_typed_is_read_and_echoed() {
 fn control_c_interrupts() {
     check(|t| {
         let mut b = with_terminal(t);
-        b.args(&["/bin/sh", "-c", "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 1; done"]);
+        b.args(&[
+            "/bin/sh",
+            "-c",
+            "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 1; done",
+        ]);
         let (c, mut pty, _) = up(t, &b);
         let pid = c.adopt();
         c.start();
@@ -118,8 +126,12 @@ fn control_c_interrupts() {
 fn a_detached_run_wants_a_socket_too() {
     check(|t| {
         let b = with_terminal(t);
-        b.call(&["run", "--detach"], &t.id()).run().fails(&["cannot allocate tty if runc will detach without setting console socket"]);
-        b.call(&["create"], &t.id()).run().fails(&["cannot allocate tty if runc will detach without setting console socket"]);
+        b.call(&["run", "--detach"], &t.id())
+            .run()
+            .fails(&["cannot allocate tty if runc will detach without setting console socket"]);
+        b.call(&["create"], &t.id())
+            .run()
+            .fails(&["cannot allocate tty if runc will detach without setting console socket"]);
         t.nothing_left();
     });
 }
@@ -140,10 +152,14 @@ fn a_socket_without_a_terminal_is_refused() {
 fn a_socket_that_nobody_listens_on() {
     check(|t| {
         let b = with_terminal(t);
-        b.call(&["create", "--console-socket", "/no/such/socket"], &t.id()).run().fails(&["no such file or directory"]);
+        b.call(&["create", "--console-socket", "/no/such/socket"], &t.id())
+            .run()
+            .fails(&["no such file or directory"]);
         let file = t.path("file");
         fs::write(&file, "").unwrap();
-        b.call(&["create", "--console-socket", file.to_str().unwrap()], &t.id()).run().fails(&["connection refused"]);
+        b.call(&["create", "--console-socket", file.to_str().unwrap()], &t.id())
+            .run()
+            .fails(&["connection refused"]);
         t.nothing_left();
     });
 }
@@ -176,12 +192,20 @@ fn in_the_foreground() {
         pty.expect("/dev/pts/0");
         let raw = pty.settings();
         assert_eq!(raw.c_lflag & (libc::ICANON | libc::ECHO | libc::ISIG), 0, "the outer terminal is raw");
-        assert_eq!(raw.c_oflag & libc::OPOST, before.c_oflag & libc::OPOST, "or its output is cooked as before");
+        assert_eq!(
+            raw.c_oflag & libc::OPOST,
+            before.c_oflag & libc::OPOST,
+            "or its output is cooked as before"
+        );
         pty.write("parrot\r");
         pty.expect("got parrot\r\n");
         call.wait().exits(7);
         let after = pty.settings();
-        assert_eq!((after.c_lflag, after.c_iflag, after.c_oflag), (before.c_lflag, before.c_iflag, before.c_oflag), "and is given back as it was");
+        assert_eq!(
+            (after.c_lflag, after.c_iflag, after.c_oflag),
+            (before.c_lflag, before.c_iflag, before.c_oflag),
+            "and is given back as it was"
+        );
         drop(slave);
         t.nothing_left();
     });
@@ -208,7 +232,11 @@ fn the_inner_terminal_follows_the_outer_ones_size() {
 fn control_c_goes_to_the_payload() {
     check(|t| {
         let mut b = with_terminal(t);
-        b.args(&["/bin/sh", "-c", "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 1; done"]);
+        b.args(&[
+            "/bin/sh",
+            "-c",
+            "trap 'echo interrupted; exit 9' INT; echo ready; while :; do sleep 1; done",
+        ]);
         let (mut pty, slave) = Pty::pair();
         let call = b.call(&["run"], &t.id()).terminal(slave).spawn();
         pty.expect("ready");

@@ -40,7 +40,11 @@ fn the_pid_file_replaces_an_old_one_at_once() {
         let old = File::open(&file).unwrap();
         let c = t.bundle().create_with(&["--pid-file", file.to_str().unwrap()]);
         assert_eq!(fs::read_to_string(&file).unwrap(), c.pid().to_string());
-        assert_ne!(old.metadata().unwrap().ino(), fs::metadata(&file).unwrap().ino(), "renamed into place, not rewritten");
+        assert_ne!(
+            old.metadata().unwrap().ino(),
+            fs::metadata(&file).unwrap().ino(),
+            "renamed into place, not rewritten"
+        );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no temporary file is left");
     });
 }
@@ -59,7 +63,9 @@ fn a_relative_pid_file_is_where_the_caller_stands() {
 fn a_pid_file_that_cannot_be_written_undoes_everything() {
     check(|t| {
         let b = t.bundle();
-        b.call(&["create", "--pid-file", "/no/such/folder/pid"], &t.id()).run().fails(&["no such file or directory"]);
+        b.call(&["create", "--pid-file", "/no/such/folder/pid"], &t.id())
+            .run()
+            .fails(&["no such file or directory"]);
         t.nothing_left();
     });
 }
@@ -122,6 +128,20 @@ fn preserving_a_descriptor_that_is_not_open_is_refused() {
     });
 }
 
+/// A descriptor of init, for a caller who must not trust a number.
+#[test]
+fn pidfd_socket() {
+    check(|t| {
+        use std::os::fd::AsRawFd;
+        let socket = ConsoleSocket::bind(&t.path("pidfd"));
+        let c = t.bundle().create_with(&["--pidfd-socket", socket.path.to_str().unwrap()]);
+        let (fd, _) = socket.receive_descriptor();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+        let pid = info.lines().find_map(|l| l.strip_prefix("Pid:")).map(str::trim);
+        assert_eq!(pid, Some(c.pid().to_string().as_str()), "{info}");
+    });
+}
+
 /// systemd's socket activation: as many more descriptors as LISTEN_FDS says, and the variable goes along.
 #[test]
 fn listen_fds() {
@@ -131,7 +151,11 @@ fn listen_fds() {
         let file = t.path("file");
         fs::write(&file, "").unwrap();
         let open = || File::open(&file).unwrap();
-        let call = b.call(&["run", "--preserve-fds", "1"], &t.id()).env("LISTEN_FDS", "1").pass(3, open()).pass(4, open());
+        let call = b
+            .call(&["run", "--preserve-fds", "1"], &t.id())
+            .env("LISTEN_FDS", "1")
+            .pass(3, open())
+            .pass(4, open());
         // The variables count only for the process that LISTEN_PID names.
         let call = call.under(["/bin/sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]);
         let facts = call.pass(5, open()).run().ok().facts();

@@ -37,7 +37,12 @@ fn a_running_container_only_by_force() {
 #[test]
 fn force_in_both_forms_and_before_or_after_the_id() {
     check(|t| {
-        for words in [["delete", "-f", "ID"], ["delete", "--force", "ID"], ["delete", "-force", "ID"], ["delete", "ID", "--force"]] {
+        for words in [
+            ["delete", "-f", "ID"],
+            ["delete", "--force", "ID"],
+            ["delete", "-force", "ID"],
+            ["delete", "ID", "--force"],
+        ] {
             let c = t.bundle().up(&["deaf"]);
             t.rt(&words.map(|w| if w == "ID" { &c.id } else { w })).ok();
         }

@@ -7,12 +7,27 @@ use std::fs;
 fn default_nodes() {
     check(|t| {
         let facts = t.bundle().facts(&[]);
-        let nodes = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+        let nodes = [
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+            ("tty", 5, 0),
+        ];
         for (name, major, minor) in nodes {
             let node = &facts["dev"][name];
             assert_eq!((&node["type"], &node["device"]), (&json!("char"), &json!([major, minor])), "{name}");
-            assert_eq!((&node["mode"], &node["uid"], &node["gid"]), (&json!(0o666), &json!(0), &json!(0)), "{name}");
-            assert_eq!(node["open"], if name == "tty" { json!({"errno": "ENXIO"}) } else { json!("ok") }, "{name}");
+            assert_eq!(
+                (&node["mode"], &node["uid"], &node["gid"]),
+                (&json!(0o666), &json!(0), &json!(0)),
+                "{name}"
+            );
+            assert_eq!(
+                node["open"],
+                if name == "tty" { json!({"errno": "ENXIO"}) } else { json!("ok") },
+                "{name}"
+            );
         }
     });
 }
@@ -21,7 +36,13 @@ fn default_nodes() {
 fn links() {
     check(|t| {
         let facts = t.bundle().facts(&[]);
-        let links = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")];
+        let links = [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ];
         for (name, target) in links {
             assert_eq!(facts["dev"][name]["target"], target, "{name}");
         }
@@ -38,7 +59,10 @@ fn there_is_nothing_else() {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
+            [
+                "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
+                "tty", "urandom", "zero"
+            ]
         );
     });
 }
@@ -59,10 +83,19 @@ fn listed_devices() {
         );
         let facts = b.facts(&["stat=/dev/deep/er/block", "stat=/var/odd"]);
         let zwei = &facts["dev"]["zwei"];
-        assert_eq!((&zwei["device"], &zwei["mode"], &zwei["uid"], &zwei["gid"]), (&json!([1, 5]), &json!(0o640), &json!(12), &json!(34)));
+        assert_eq!(
+            (&zwei["device"], &zwei["mode"], &zwei["uid"], &zwei["gid"]),
+            (&json!([1, 5]), &json!(0o640), &json!(12), &json!(34))
+        );
         let block = &facts["asked"]["stat=/dev/deep/er/block"];
-        assert_eq!((&block["type"], &block["device"], &block["mode"]), (&json!("block"), &json!([7, 250]), &json!(0o600)));
-        assert_eq!((&facts["dev"]["pipe"]["type"], &facts["dev"]["pipe"]["mode"]), (&json!("fifo"), &json!(0o622)));
+        assert_eq!(
+            (&block["type"], &block["device"], &block["mode"]),
+            (&json!("block"), &json!([7, 250]), &json!(0o600))
+        );
+        assert_eq!(
+            (&facts["dev"]["pipe"]["type"], &facts["dev"]["pipe"]["mode"]),
+            (&json!("fifo"), &json!(0o622))
+        );
         assert_eq!(facts["dev"]["unbuffered"]["type"], "char");
         assert_eq!(facts["asked"]["stat=/var/odd"]["type"], "char");
     });
@@ -74,7 +107,10 @@ fn a_listed_device_takes_the_place_of_a_default_one() {
         let mut b = t.bundle();
         b.set("/linux/devices", json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 5, "gid": 6}]));
         // Who replaces a default device must allow it too.
-        b.set("/linux/resources/devices/-", json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"}));
+        b.set(
+            "/linux/resources/devices/-",
+            json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"}),
+        );
         let null = b.facts(&[])["dev"]["null"].clone();
         assert_eq!((&null["mode"], &null["uid"], &null["gid"]), (&json!(0o600), &json!(5), &json!(6)));
     });
@@ -138,8 +174,14 @@ fn the_device_cgroup() {
         let mut b = t.bundle();
         b.capabilities(&["CAP_MKNOD"]).writable();
         let table = [
-            (json!([{"allow": false, "access": "rwm"}]), json!({"made": 0, "read": {"errno": "EPERM"}, "write": {"errno": "EPERM"}})),
-            (json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "w"}]), json!({"made": 0, "read": {"errno": "EPERM"}, "write": "ok"})),
+            (
+                json!([{"allow": false, "access": "rwm"}]),
+                json!({"made": 0, "read": {"errno": "EPERM"}, "write": {"errno": "EPERM"}}),
+            ),
+            (
+                json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "w"}]),
+                json!({"made": 0, "read": {"errno": "EPERM"}, "write": "ok"}),
+            ),
             (json!([{"allow": true, "access": "rwm"}]), json!({"made": 0, "read": "ok", "write": "ok"})),
         ];
         for (n, (rules, expected)) in table.into_iter().enumerate() {

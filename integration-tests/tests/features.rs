@@ -29,8 +29,14 @@ fn hooks_and_namespaces() {
             all.sort();
             all
         };
-        assert_eq!(sorted(&f["hooks"]), ["createContainer", "createRuntime", "poststart", "poststop", "prestart", "startContainer"]);
-        assert_eq!(sorted(&f["linux"]["namespaces"]), ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);
+        assert_eq!(
+            sorted(&f["hooks"]),
+            ["createContainer", "createRuntime", "poststart", "poststop", "prestart", "startContainer"]
+        );
+        assert_eq!(
+            sorted(&f["linux"]["namespaces"]),
+            ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+        );
     });
 }
 
@@ -56,7 +62,10 @@ fn capabilities() {
     check(|t| {
         let f = features(t);
         let known = words(&f["linux"]["capabilities"]);
-        assert!(known.len() >= 41 && known.contains(&"CAP_CHOWN") && known.contains(&"CAP_CHECKPOINT_RESTORE"), "{known:?}");
+        assert!(
+            known.len() >= 41 && known.contains(&"CAP_CHOWN") && known.contains(&"CAP_CHECKPOINT_RESTORE"),
+            "{known:?}"
+        );
     });
 }
 
@@ -66,13 +75,33 @@ fn seccomp() {
         let f = features(t);
         let s = &f["linux"]["seccomp"];
         assert_eq!(s["enabled"], true);
-        for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"] {
+        for action in [
+            "SCMP_ACT_ALLOW",
+            "SCMP_ACT_ERRNO",
+            "SCMP_ACT_KILL",
+            "SCMP_ACT_KILL_PROCESS",
+            "SCMP_ACT_KILL_THREAD",
+            "SCMP_ACT_LOG",
+            "SCMP_ACT_NOTIFY",
+            "SCMP_ACT_TRACE",
+            "SCMP_ACT_TRAP",
+        ] {
             assert!(words(&s["actions"]).contains(&action), "{action}");
         }
-        for operator in ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"] {
+        for operator in [
+            "SCMP_CMP_EQ",
+            "SCMP_CMP_GE",
+            "SCMP_CMP_GT",
+            "SCMP_CMP_LE",
+            "SCMP_CMP_LT",
+            "SCMP_CMP_MASKED_EQ",
+            "SCMP_CMP_NE",
+        ] {
             assert!(words(&s["operators"]).contains(&operator), "{operator}");
         }
-        for arch in ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"] {
+        for arch in
+            ["SCMP_ARCH_X86", "SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]
+        {
             assert!(words(&s["archs"]).contains(&arch), "{arch}");
         }
         assert!(words(&s["knownFlags"]).contains(&"SECCOMP_FILTER_FLAG_LOG"));

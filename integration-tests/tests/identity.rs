@@ -15,7 +15,10 @@ fn root_has_what_the_document_gives() {
     check(|t| {
         let [bounding, effective, permitted, inheritable, ambient] = sets(&t.bundle().facts(&[]));
         let given = ["KILL", "NET_BIND_SERVICE", "AUDIT_WRITE"];
-        assert_eq!((bounding, effective, permitted), (given.map(String::from).into(), given.map(String::from).into(), given.map(String::from).into()));
+        assert_eq!(
+            (bounding, effective, permitted),
+            (given.map(String::from).into(), given.map(String::from).into(), given.map(String::from).into())
+        );
         assert_eq!(inheritable, NONE);
         assert_eq!(ambient, NONE);
     });
@@ -142,7 +145,8 @@ fn a_setuid_program_gains_nothing_under_no_new_privileges() {
             let program = b.rootfs().join("suid");
             std::fs::copy(built().join("probe"), &program).unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
-            b.set("/process/noNewPrivileges", forbidden).set("/process/user", json!({"uid": 1000, "gid": 1000}));
+            b.set("/process/noNewPrivileges", forbidden)
+                .set("/process/user", json!({"uid": 1000, "gid": 1000}));
             let facts = b.probe(&["execute", "/suid", "facts"]).run().ok().facts();
             assert_eq!(facts["user"]["uids"][1], uid);
         }

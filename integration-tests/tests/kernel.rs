@@ -86,7 +86,8 @@ fn sysctls_of_the_containers_namespaces() {
 #[test]
 fn sysctls_of_the_host_are_refused() {
     check(|t| {
-        let table = ["vm.swappiness", "kernel.core_pattern", "kernel.hostname", "fs.file-max", "nonsense.key", "net"];
+        let table =
+            ["vm.swappiness", "kernel.core_pattern", "kernel.hostname", "fs.file-max", "nonsense.key", "net"];
         for key in table {
             let mut b = t.bundle();
             b.config["linux"]["sysctl"] = json!({key: "1"});
@@ -110,10 +111,16 @@ fn a_sysctl_that_climbs_is_refused() {
 #[test]
 fn sysctls_need_the_namespace_they_belong_to() {
     check(|t| {
-        let table = [("net.ipv4.ip_forward", "network"), ("kernel.msgmax", "ipc"), ("fs.mqueue.msg_max", "ipc"), ("kernel.domainname", "uts")];
+        let table = [
+            ("net.ipv4.ip_forward", "network"),
+            ("kernel.msgmax", "ipc"),
+            ("fs.mqueue.msg_max", "ipc"),
+            ("kernel.domainname", "uts"),
+        ];
         for (key, without) in table {
             let mut b = t.bundle();
-            let kinds: Vec<_> = ["pid", "mount", "ipc", "network", "uts"].into_iter().filter(|k| *k != without).collect();
+            let kinds: Vec<_> =
+                ["pid", "mount", "ipc", "network", "uts"].into_iter().filter(|k| *k != without).collect();
             b.namespaces(&kinds).config["linux"]["sysctl"] = json!({key: "1"});
             b.refused(&["sysctl", key]);
         }

@@ -7,8 +7,16 @@ fn by_name_and_by_number() {
     check(|t| {
         let c = t.bundle().up(&["wait"]);
         let table = [
-            ("USR1", "USR1"), ("SIGUSR2", "USR2"), ("usr1", "USR1"), ("sigHup", "HUP"), ("10", "USR1"), ("1", "HUP"),
-            ("WINCH", "WINCH"), ("28", "WINCH"), ("CONT", "CONT"), ("40", "40"),
+            ("USR1", "USR1"),
+            ("SIGUSR2", "USR2"),
+            ("usr1", "USR1"),
+            ("sigHup", "HUP"),
+            ("10", "USR1"),
+            ("1", "HUP"),
+            ("WINCH", "WINCH"),
+            ("28", "WINCH"),
+            ("CONT", "CONT"),
+            ("40", "40"),
         ];
         let mut expected = String::from("ready\n");
         for (given, name) in table {
@@ -107,7 +115,9 @@ fn kill_reaches_every_process_of_a_shared_pid_namespace() {
             all.extend([c.id.as_str(), "KILL"]);
             t.rt(&all).ok();
             until("the end of all six", || {
-                let gone = |p: &Value| !std::fs::read_to_string(format!("/proc/{p}/stat")).is_ok_and(|s| !s.contains(") Z "));
+                let gone = |p: &Value| {
+                    !std::fs::read_to_string(format!("/proc/{p}/stat")).is_ok_and(|s| !s.contains(") Z "))
+                };
                 pids.as_array().unwrap().iter().all(gone)
             });
             c.delete();

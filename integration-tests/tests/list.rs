@@ -8,7 +8,10 @@ fn an_empty_root() {
     check(|t| {
         fs::create_dir(&t.root).unwrap();
         assert_eq!(t.rt(&["list", "--quiet"]).ok().stdout, "");
-        assert_eq!(t.rt(&["list"]).ok().stdout.split_whitespace().collect::<Vec<_>>(), ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+        assert_eq!(
+            t.rt(&["list"]).ok().stdout.split_whitespace().collect::<Vec<_>>(),
+            ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+        );
         let json = t.rt(&["list", "--format=json"]).ok().json();
         assert!(json.is_null() || json == json!([]), "{json}");
     });

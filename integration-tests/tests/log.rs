@@ -9,7 +9,10 @@ fn json_errors_are_one_object_per_line() {
         let out = t.rt(&["state", &t.id()]);
         let entries = out.log_entries();
         assert_eq!(entries.len(), 1, "{out}");
-        assert_eq!((&entries[0]["level"], &entries[0]["msg"]), (&json!("error"), &json!("container does not exist")));
+        assert_eq!(
+            (&entries[0]["level"], &entries[0]["msg"]),
+            (&json!("error"), &json!("container does not exist"))
+        );
         assert!(entries[0]["time"].is_string());
         assert_eq!(out.stderr, "container does not exist\n");
         assert_eq!(out.stdout, "");
@@ -22,7 +25,8 @@ fn the_log_is_appended_to() {
         let log = t.path("log");
         fs::write(&log, "{\"before\":1}\n").unwrap();
         for _ in 0..2 {
-            let flags = ["--root", t.root.to_str().unwrap(), "--log", log.to_str().unwrap(), "--log-format", "json"];
+            let flags =
+                ["--root", t.root.to_str().unwrap(), "--log", log.to_str().unwrap(), "--log-format", "json"];
             t.bare(flags).args(["state", "nobody"]).run().exits(1);
         }
         let text = fs::read_to_string(&log).unwrap();
@@ -35,7 +39,10 @@ fn the_log_is_appended_to() {
 fn text_is_the_default_format() {
     check(|t| {
         let log = t.path("log");
-        let out = t.bare(["--root", t.root.to_str().unwrap(), "--log", log.to_str().unwrap(), "state", "nobody"]).run().exits(1);
+        let out = t
+            .bare(["--root", t.root.to_str().unwrap(), "--log", log.to_str().unwrap(), "state", "nobody"])
+            .run()
+            .exits(1);
         assert_eq!(out.stderr, "container does not exist\n");
         let text = fs::read_to_string(&log).unwrap();
         assert!(text.contains("level=error") && text.contains("msg=\"container does not exist\""), "{text}");
@@ -61,7 +68,8 @@ fn without_a_log_file_stderr_has_it() {
 fn both_forms_of_a_flag() {
     check(|t| {
         let (root, log) = (t.root.to_str().unwrap(), t.path("log"));
-        let flags = [format!("--root={root}"), format!("--log={}", log.display()), "--log-format=json".into()];
+        let flags =
+            [format!("--root={root}"), format!("--log={}", log.display()), "--log-format=json".into()];
         t.bare(flags).args(["state", "nobody"]).run().exits(1);
         assert!(fs::read_to_string(&log).unwrap().starts_with('{'));
     });
@@ -82,7 +90,15 @@ fn debug_says_more() {
         let b = t.bundle();
         b.write();
         let log = t.path("log");
-        let flags = ["--debug", "--root", t.root.to_str().unwrap(), "--log", log.to_str().unwrap(), "--log-format", "json"];
+        let flags = [
+            "--debug",
+            "--root",
+            t.root.to_str().unwrap(),
+            "--log",
+            log.to_str().unwrap(),
+            "--log-format",
+            "json",
+        ];
         let out = t.bare(flags).args(["run", "-b", b.dir.to_str().unwrap(), &t.id()]).log(log).run().ok();
         let debug = out.log_entries().into_iter().filter(|e| e["level"] == "debug").count();
         assert!(debug > 0, "{out}");

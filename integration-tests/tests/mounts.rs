@@ -28,7 +28,10 @@ fn the_default_mounts() {
         ];
         for (target, kind, options) in expected {
             let m = at(&facts, target);
-            assert_eq!((m["type"].as_str(), words(&m["options"]).join(",")), (Some(kind), options.to_string()));
+            assert_eq!(
+                (m["type"].as_str(), words(&m["options"]).join(",")),
+                (Some(kind), options.to_string())
+            );
         }
         assert!(words(&at(&facts, "/dev/pts")["data"]).contains(&"ptmxmode=666"), "{facts}");
         assert!(words(&at(&facts, "/dev/pts")["data"]).contains(&"gid=5"));
@@ -42,7 +45,9 @@ fn nothing_of_the_host_is_mounted() {
         let facts = t.bundle().facts(&[]);
         for m in facts["mounts"].as_array().unwrap() {
             let target = m["target"].as_str().unwrap();
-            let ours = ["/", "/proc", "/dev", "/sys"].iter().any(|p| target == *p || target.starts_with(&format!("{p}/")));
+            let ours = ["/", "/proc", "/dev", "/sys"]
+                .iter()
+                .any(|p| target == *p || target.starts_with(&format!("{p}/")));
             assert!(ours, "{m}");
         }
     });
@@ -149,7 +154,11 @@ fn bind_of_a_file_makes_a_file_as_its_target() {
         assert_eq!(facts["asked"]["read=/var/new/file"], "text");
         assert_eq!(facts["asked"]["read=/etc/passwd"], "text");
         assert_eq!(facts["asked"]["write=/etc/passwd"], json!({"errno": "EROFS"}));
-        assert_eq!(fs::metadata(b.rootfs().join("var/new/file")).unwrap().len(), 0, "the target on disk is empty");
+        assert_eq!(
+            fs::metadata(b.rootfs().join("var/new/file")).unwrap().len(),
+            0,
+            "the target on disk is empty"
+        );
     });
 }
 
@@ -268,7 +277,10 @@ fn propagation() {
         for (kind, shown) in table {
             let m = at(&facts, &format!("/tmp/{kind}"));
             let told = words(&m["propagation"]).join(" ");
-            assert!(if shown.is_empty() { told.is_empty() } else { told.starts_with(shown) }, "{kind}: {told}");
+            assert!(
+                if shown.is_empty() { told.is_empty() } else { told.starts_with(shown) },
+                "{kind}: {told}"
+            );
         }
     });
 }
@@ -313,7 +325,12 @@ fn tmpcopyup_takes_the_covered_files_along() {
         fs::create_dir(home.join("sub")).unwrap();
         fs::write(home.join("sub/deep"), "deep").unwrap();
         b.mount(tmpfs("/var/home", &["tmpcopyup", "mode=755"]));
-        let facts = b.facts(&["read=/var/home/sub/deep", "stat=/var/home/file", "link=/var/home/link", "create=/var/home/new"]);
+        let facts = b.facts(&[
+            "read=/var/home/sub/deep",
+            "stat=/var/home/file",
+            "link=/var/home/link",
+            "create=/var/home/new",
+        ]);
         assert_eq!(at(&facts, "/var/home")["type"], "tmpfs");
         assert_eq!(facts["asked"]["read=/var/home/sub/deep"], "deep");
         let file = &facts["asked"]["stat=/var/home/file"];
@@ -352,10 +369,15 @@ fn a_tmpfs_takes_its_mode_from_the_directory_it_covers() {
         let dir = b.rootfs().join("var/sticky");
         fs::create_dir(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777)).unwrap();
-        b.mount(tmpfs("/var/sticky", &[])).mount(tmpfs("/var/new", &[])).mount(tmpfs("/var/own", &["mode=711"]));
+        b.mount(tmpfs("/var/sticky", &[]))
+            .mount(tmpfs("/var/new", &[]))
+            .mount(tmpfs("/var/own", &["mode=711"]));
         let facts = b.facts(&["stat=/var/sticky", "stat=/var/new", "stat=/var/own"]);
         let mode = |p: &str| facts["asked"][format!("stat={p}")]["mode"].clone();
-        assert_eq!((mode("/var/sticky"), mode("/var/new"), mode("/var/own")), (json!(0o1777), json!(0o1777), json!(0o711)));
+        assert_eq!(
+            (mode("/var/sticky"), mode("/var/new"), mode("/var/own")),
+            (json!(0o1777), json!(0o1777), json!(0o711))
+        );
     });
 }
 
@@ -374,12 +396,20 @@ fn a_relative_destination_starts_at_the_root() {
 #[test]
 fn links_in_the_destination_stay_inside() {
     check(|t| {
-        let table = [("abs", "/var/one"), ("rel", "../../../../../var/two"), ("dots", "/../../var/three"), ("chain", "/abs/deeper")];
+        let table = [
+            ("abs", "/var/one"),
+            ("rel", "../../../../../var/two"),
+            ("dots", "/../../var/three"),
+            ("chain", "/abs/deeper"),
+        ];
         let mut b = t.bundle();
         for (name, to) in table {
             symlink(to, b.rootfs().join(name)).unwrap();
         }
-        b.mount(tmpfs("/abs", &[])).mount(tmpfs("/rel", &[])).mount(tmpfs("/dots", &[])).mount(tmpfs("/chain/x", &[]));
+        b.mount(tmpfs("/abs", &[]))
+            .mount(tmpfs("/rel", &[]))
+            .mount(tmpfs("/dots", &[]))
+            .mount(tmpfs("/chain/x", &[]));
         let facts = b.facts(&[]);
         for target in ["/var/one", "/var/two", "/var/three", "/var/one/deeper/x"] {
             at(&facts, target);
@@ -440,7 +470,11 @@ fn kernel_filesystems_belong_to_the_containers_namespaces() {
 #[test]
 fn cgroup_mount() {
     check(|t| {
-        let facts = t.bundle().facts(&["list=/sys/fs/cgroup", "read=/sys/fs/cgroup/memory/cgroup.procs", "write=/sys/fs/cgroup/pids/cgroup.procs"]);
+        let facts = t.bundle().facts(&[
+            "list=/sys/fs/cgroup",
+            "read=/sys/fs/cgroup/memory/cgroup.procs",
+            "write=/sys/fs/cgroup/pids/cgroup.procs",
+        ]);
         if fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok() {
             assert_eq!(at(&facts, "/sys/fs/cgroup")["type"], "cgroup2");
             return;

@@ -3,8 +3,15 @@
 use integration_tests::*;
 
 /// The name in config.json, and the one under /proc/self/ns.
-const KINDS: [(&str, &str); 7] =
-    [("pid", "pid"), ("network", "net"), ("mount", "mnt"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup"), ("time", "time")];
+const KINDS: [(&str, &str); 7] = [
+    ("pid", "pid"),
+    ("network", "net"),
+    ("mount", "mnt"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("cgroup", "cgroup"),
+    ("time", "time"),
+];
 
 #[test]
 fn new_ones_are_not_the_hosts() {
@@ -126,7 +133,8 @@ fn joined_uts_takes_our_hostname() {
     check(|t| {
         let c = t.bundle().up(&["wait"]);
         let mut b = t.bundle();
-        b.set("/hostname", "guest").namespace(json!({"type": "uts", "path": format!("/proc/{}/ns/uts", c.pid())}));
+        b.set("/hostname", "guest")
+            .namespace(json!({"type": "uts", "path": format!("/proc/{}/ns/uts", c.pid())}));
         assert_eq!(b.facts(&[])["hostname"], "guest");
         c.delete_force();
     });
@@ -253,12 +261,16 @@ fn time_offsets() {
         let host = t.program(built().join("probe").to_str().unwrap(), &["facts"]).ok().facts();
         let mut b = t.bundle();
         b.namespace(json!({"type": "time"}));
-        b.set("/linux/timeOffsets", json!({"monotonic": {"secs": 7881}, "boottime": {"secs": 100_000, "nanosecs": 5}}));
+        b.set(
+            "/linux/timeOffsets",
+            json!({"monotonic": {"secs": 7881}, "boottime": {"secs": 100_000, "nanosecs": 5}}),
+        );
         let facts = b.facts(&[]);
         let offsets: Vec<Vec<&str>> =
             facts["timeOffsets"].as_str().unwrap().lines().map(|l| l.split_whitespace().collect()).collect();
         assert_eq!(offsets, [["monotonic", "7881", "0"], ["boottime", "100000", "5"]]);
-        let ahead = |clock: &str| facts["clocks"][clock].as_i64().unwrap() - host["clocks"][clock].as_i64().unwrap();
+        let ahead =
+            |clock: &str| facts["clocks"][clock].as_i64().unwrap() - host["clocks"][clock].as_i64().unwrap();
         assert!((7881..7941).contains(&ahead("monotonic")), "{}", ahead("monotonic"));
         assert!((100_000..100_060).contains(&ahead("boottime")));
     });

@@ -67,7 +67,8 @@ fn many_masks_at_once() {
             fs::create_dir_all(b.rootfs().join(&path[1..]).join("inside")).unwrap();
         }
         b.set("/linux/maskedPaths", json!(paths));
-        let facts = b.facts(&["list=/var/many/0", "list=/var/many/50", "list=/var/many/99", "create=/var/many/99/x"]);
+        let facts =
+            b.facts(&["list=/var/many/0", "list=/var/many/50", "list=/var/many/99", "create=/var/many/99/x"]);
         for request in ["list=/var/many/0", "list=/var/many/50", "list=/var/many/99"] {
             assert_eq!(facts["asked"][request], json!([]));
         }
@@ -90,7 +91,13 @@ fn read_only_paths() {
     check(|t| {
         let mut b = bundle_with(t);
         b.set("/linux/readonlyPaths", json!(["/var/secret", "/var/note", "/proc/sys"]));
-        let facts = b.facts(&["read=/var/secret/file", "create=/var/secret/x", "write=/var/note", "create=/var/free", "write=/proc/sys/kernel/msgmax"]);
+        let facts = b.facts(&[
+            "read=/var/secret/file",
+            "create=/var/secret/x",
+            "write=/var/note",
+            "create=/var/free",
+            "write=/proc/sys/kernel/msgmax",
+        ]);
         let errno = json!({"errno": "EROFS"});
         assert_eq!(facts["asked"]["read=/var/secret/file"], "treasure");
         assert_eq!(facts["asked"]["create=/var/secret/x"], errno);
@@ -116,9 +123,16 @@ fn read_only_paths_keep_other_flags() {
 #[test]
 fn the_defaults_are_read_only() {
     check(|t| {
-        let facts = t.bundle().facts(&["write=/proc/sysrq-trigger", "write=/proc/sys/kernel/hostname", "write=/proc/irq/default_smp_affinity"]);
+        let facts = t.bundle().facts(&[
+            "write=/proc/sysrq-trigger",
+            "write=/proc/sys/kernel/hostname",
+            "write=/proc/irq/default_smp_affinity",
+        ]);
         for (request, answer) in facts["asked"].as_object().unwrap() {
-            assert!(["EROFS", "ENOENT"].contains(&answer["errno"].as_str().unwrap_or_default()), "{request}: {answer}");
+            assert!(
+                ["EROFS", "ENOENT"].contains(&answer["errno"].as_str().unwrap_or_default()),
+                "{request}: {answer}"
+            );
         }
     });
 }

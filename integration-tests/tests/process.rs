@@ -5,7 +5,12 @@ use integration_tests::*;
 #[test]
 fn args_arrive_as_they_are() {
     check(|t| {
-        let facts = t.bundle().args(&["/probe", "facts", "two words", "", "ünïcode", "$HOME", "a=b"]).run().ok().facts();
+        let facts = t
+            .bundle()
+            .args(&["/probe", "facts", "two words", "", "ünïcode", "$HOME", "a=b"])
+            .run()
+            .ok()
+            .facts();
         assert_eq!(facts["args"], json!(["/probe", "facts", "two words", "", "ünïcode", "$HOME", "a=b"]));
         assert_eq!(facts["exe"], "/probe");
     });
@@ -33,7 +38,11 @@ fn a_name_with_a_slash_is_taken_from_cwd() {
 fn a_script_runs_through_its_interpreter() {
     check(|t| {
         let mut b = t.bundle();
-        b.writable().args(&["/bin/sh", "-c", "printf '#!/bin/sh\\necho script $1\\n' > /tmp/s; chmod 755 /tmp/s; exec /tmp/s x"]);
+        b.writable().args(&[
+            "/bin/sh",
+            "-c",
+            "printf '#!/bin/sh\\necho script $1\\n' > /tmp/s; chmod 755 /tmp/s; exec /tmp/s x",
+        ]);
         assert_eq!(b.run().ok().stdout, "script x\n");
     });
 }
@@ -111,8 +120,26 @@ fn a_cwd_that_only_its_user_may_enter() {
         std::fs::create_dir(&dir).unwrap();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(&dir, Some(1000), Some(1000)).unwrap();
-        b.set("/process/user", json!({"uid": 1000, "gid": 1000})).set("/process/cwd", "/var/own").capabilities(&[]);
+        b.set("/process/user", json!({"uid": 1000, "gid": 1000}))
+            .set("/process/cwd", "/var/own")
+            .capabilities(&[]);
         assert_eq!(b.facts(&[])["cwd"], "/var/own");
+    });
+}
+
+/// The runtime enters it with its own privileges where the user could not.
+#[test]
+fn a_cwd_that_only_root_may_enter() {
+    check(|t| {
+        use std::os::unix::fs::PermissionsExt;
+        let mut b = t.bundle();
+        let dir = b.rootfs().join("var/closed");
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+        b.set("/process/user", json!({"uid": 1000, "gid": 1000}))
+            .set("/process/cwd", "/var/closed")
+            .capabilities(&[]);
+        assert_eq!(b.facts(&[])["cwd"], "/var/closed");
     });
 }
 
@@ -203,7 +230,8 @@ fn signals_under(t: &Case, python: &str) -> Value {
 #[test]
 fn what_the_caller_ignores_is_not_ignored_inside() {
     check(|t| {
-        let ignore = "for s in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1): signal.signal(s, signal.SIG_IGN)";
+        let ignore =
+            "for s in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1): signal.signal(s, signal.SIG_IGN)";
         assert_eq!(signals_under(t, ignore)["ignored"], json!([]));
     });
 }
@@ -242,7 +270,10 @@ fn the_session_keyring_is_new() {
         let id = t.id();
         b.probe(&["facts"]);
         let keyring = b.call(&["run"], &id).run().ok().facts()["keyring"]["description"].to_string();
-        assert!(keyring.contains(&format!("_ses.{id}")), "a session keyring named after the container: {keyring}");
+        assert!(
+            keyring.contains(&format!("_ses.{id}")),
+            "a session keyring named after the container: {keyring}"
+        );
     });
 }
 
@@ -250,7 +281,8 @@ fn the_session_keyring_is_new() {
 fn no_new_keyring_keeps_the_callers() {
     check(|t| {
         let id = t.id();
-        let keyring = t.bundle().call(&["run", "--no-new-keyring"], &id).run().ok().facts()["keyring"].to_string();
+        let keyring =
+            t.bundle().call(&["run", "--no-new-keyring"], &id).run().ok().facts()["keyring"].to_string();
         assert!(!keyring.contains(&id), "{keyring}");
     });
 }

@@ -25,7 +25,10 @@ fn soft_and_hard() {
             ("RLIMIT_STACK", 1 << 22, 1 << 23),
         ];
         let mut b = t.bundle();
-        let all: Vec<Value> = table.iter().map(|(k, s, h): &(&str, u64, u64)| json!({"type": k, "soft": s, "hard": h})).collect();
+        let all: Vec<Value> = table
+            .iter()
+            .map(|(k, s, h): &(&str, u64, u64)| json!({"type": k, "soft": s, "hard": h}))
+            .collect();
         b.set("/process/rlimits", all);
         let facts = b.facts(&[]);
         for (kind, soft, hard) in table {
@@ -57,8 +60,29 @@ fn what_is_not_named_stays_the_callers() {
 }
 
 #[test]
+fn a_hard_limit_above_ours() {
+    check(|t| {
+        if !privileged(t) {
+            skip!("no CAP_SYS_RESOURCE");
+        }
+        let mut b = t.bundle();
+        b.set("/process/rlimits", json!([{"type": "RLIMIT_MSGQUEUE", "soft": 2_000_000, "hard": 2_000_000}]));
+        assert_eq!(b.facts(&[])["rlimits"]["RLIMIT_MSGQUEUE"], json!([2_000_000, 2_000_000]));
+    });
+}
+
+/// Whether the runtime may raise limits, as a probe outside tells it.
+fn privileged(t: &Case) -> bool {
+    let facts = t.program(built().join("probe").to_str().unwrap(), &["facts"]).ok().facts();
+    words(&facts["capabilities"]["effective"]).contains(&"CAP_SYS_RESOURCE")
+}
+
+#[test]
 fn a_hard_limit_above_ours_needs_privilege() {
     check(|t| {
+        if privileged(t) {
+            skip!("there is CAP_SYS_RESOURCE");
+        }
         let mut b = t.bundle();
         b.set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 2_000_000, "hard": 2_000_000}]));
         b.refused(&["rlimit", "operation not permitted"]);

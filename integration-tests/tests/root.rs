@@ -69,10 +69,16 @@ fn a_link_in_a_parent_directory_is_followed() {
 fn the_old_root_is_out_of_sight() {
     check(|t| {
         let facts = t.bundle().facts(&["list=/", "stat=/.."]);
-        assert_eq!(facts["asked"]["list=/"], json!(["bin", "dev", "etc", "probe", "proc", "root", "sys", "tmp", "usr", "var"]));
+        assert_eq!(
+            facts["asked"]["list=/"],
+            json!(["bin", "dev", "etc", "probe", "proc", "root", "sys", "tmp", "usr", "var"])
+        );
         let root = facts["mounts"].as_array().unwrap().iter().filter(|m| m["target"] == "/").count();
         assert_eq!(root, 1);
-        assert_eq!(mount_at(&facts, "/").unwrap()["root"].as_str().unwrap().rsplit('/').next(), Some("rootfs"));
+        assert_eq!(
+            mount_at(&facts, "/").unwrap()["root"].as_str().unwrap().rsplit('/').next(),
+            Some("rootfs")
+        );
     });
 }
 
@@ -80,15 +86,30 @@ fn the_old_root_is_out_of_sight() {
 #[test]
 fn propagation() {
     check(|t| {
-        let table = [("", ""), ("private", ""), ("rprivate", ""), ("slave", ""), ("rslave", ""), ("shared", "shared:"), ("rshared", "shared:"), ("unbindable", "unbindable"), ("runbindable", "unbindable")];
+        let table = [
+            ("", ""),
+            ("private", ""),
+            ("rprivate", ""),
+            ("slave", ""),
+            ("rslave", ""),
+            ("shared", "shared:"),
+            ("rshared", "shared:"),
+            ("unbindable", "unbindable"),
+            ("runbindable", "unbindable"),
+        ];
         for (kind, shown) in table {
             let mut b = t.bundle();
             // Cgroup version 1 mounts and read-only paths are bind mounts, which an unbindable source does not allow.
-            b.without_mount("/sys/fs/cgroup").set("/linux/readonlyPaths", json!([])).set("/linux/maskedPaths", json!([]));
+            b.without_mount("/sys/fs/cgroup")
+                .set("/linux/readonlyPaths", json!([]))
+                .set("/linux/maskedPaths", json!([]));
             b.set("/linux/rootfsPropagation", kind);
             let facts = b.facts(&[]);
             let told = words(&mount_at(&facts, "/").unwrap()["propagation"]).join(" ");
-            assert!(if shown.is_empty() { !told.contains("shared:") } else { told.contains(shown) }, "{kind}: {told}");
+            assert!(
+                if shown.is_empty() { !told.contains("shared:") } else { told.contains(shown) },
+                "{kind}: {told}"
+            );
         }
         t.nothing_left();
     });

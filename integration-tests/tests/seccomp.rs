@@ -74,7 +74,8 @@ fn killing_actions() {
     check(|t| {
         for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
             let mut b = t.bundle();
-            b.set("/linux/seccomp", denying(json!([{"names": ["mkdir"], "action": action}]))).probe(&["syscalls", MKDIR]);
+            b.set("/linux/seccomp", denying(json!([{"names": ["mkdir"], "action": action}])))
+                .probe(&["syscalls", MKDIR]);
             let out = b.run();
             assert_eq!((out.status, out.stdout.as_str()), (159, ""), "SIGSYS by {action}: {out}");
         }
@@ -98,7 +99,8 @@ fn arguments() {
         for (operator, value, two, denied) in table {
             let value = if operator == "SCMP_CMP_MASKED_EQ" { value } else { 1000 + value };
             let argument = json!({"index": 0, "value": value, "valueTwo": two, "op": operator});
-            let rule = json!([{"names": ["dup"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": [argument]}]);
+            let rule =
+                json!([{"names": ["dup"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": [argument]}]);
             let told = outcomes(t, denying(rule), &["32:1004", "32:1005", "32:1008"]);
             let got = ["32:1004", "32:1005", "32:1008"].map(|call| told[call]["errno"] == "ENOSPC");
             assert_eq!(got, masked(operator, denied), "{operator}: {told}");
@@ -118,7 +120,10 @@ fn two_conditions_on_one_argument() {
         let argument = |value| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"});
         let rule = json!([{"names": ["dup"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28, "args": [argument(1004), argument(1005)]}]);
         let told = outcomes(t, denying(rule), &["32:1004", "32:1005", "32:1008"]);
-        assert_eq!([&told["32:1004"]["errno"], &told["32:1005"]["errno"], &told["32:1008"]["errno"]], ["ENOSPC", "ENOSPC", "EBADF"]);
+        assert_eq!(
+            [&told["32:1004"]["errno"], &told["32:1005"]["errno"], &told["32:1008"]["errno"]],
+            ["ENOSPC", "ENOSPC", "EBADF"]
+        );
     });
 }
 
@@ -131,7 +136,10 @@ fn unknown_system_calls_are_enosys() {
             "architectures": ["SCMP_ARCH_X86_64"],
             "syscalls": [{"names": everything_but(&["mkdir"]), "action": "SCMP_ACT_ALLOW"}],
         });
-        assert_eq!(outcomes(t, profile, &["1000", MKDIR]), json!({"1000": {"errno": "ENOSYS"}, "83": {"errno": "EPERM"}}));
+        assert_eq!(
+            outcomes(t, profile, &["1000", MKDIR]),
+            json!({"1000": {"errno": "ENOSYS"}, "83": {"errno": "EPERM"}})
+        );
     });
 }
 
@@ -205,8 +213,30 @@ fn almost_nothing_allowed() {
         let mut b = t.bundle();
         b.args(&["/bin/true"]);
         // What busybox as a static program calls from its start to its end, and execve.
-        let names = ["execve", "exit_group", "write", "close_range", "brk", "arch_prctl", "set_tid_address", "set_robust_list",
-            "rseq", "prlimit64", "readlink", "readlinkat", "getrandom", "mprotect", "getuid", "geteuid", "prctl", "close", "mmap", "uname", "ioctl", "rt_sigaction"];
+        let names = [
+            "execve",
+            "exit_group",
+            "write",
+            "close_range",
+            "brk",
+            "arch_prctl",
+            "set_tid_address",
+            "set_robust_list",
+            "rseq",
+            "prlimit64",
+            "readlink",
+            "readlinkat",
+            "getrandom",
+            "mprotect",
+            "getuid",
+            "geteuid",
+            "prctl",
+            "close",
+            "mmap",
+            "uname",
+            "ioctl",
+            "rt_sigaction",
+        ];
         b.set(
             "/linux/seccomp",
             json!({"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}),
@@ -220,7 +250,9 @@ fn almost_nothing_allowed() {
 fn without_privileges_for_the_payload() {
     check(|t| {
         let mut b = t.bundle();
-        b.set("/process/noNewPrivileges", false).capabilities(&[]).set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        b.set("/process/noNewPrivileges", false)
+            .capabilities(&[])
+            .set("/process/user", json!({"uid": 1000, "gid": 1000}));
         b.set("/linux/seccomp", denying(json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}])));
         assert_eq!(b.facts(&[])["seccomp"], 2);
     });
@@ -229,7 +261,11 @@ fn without_privileges_for_the_payload() {
 #[test]
 fn flags() {
     check(|t| {
-        for flags in [json!([]), json!(["SECCOMP_FILTER_FLAG_LOG"]), json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"])] {
+        for flags in [
+            json!([]),
+            json!(["SECCOMP_FILTER_FLAG_LOG"]),
+            json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"]),
+        ] {
             let mut profile = denying(json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]));
             profile["flags"] = flags;
             assert_eq!(outcomes(t, profile, &[MKDIR]), json!({"83": {"errno": "EPERM"}}));
@@ -256,8 +292,16 @@ fn nonsense_is_refused() {
         bad_flag["flags"] = json!(["SECCOMP_FILTER_FLAG_FLY"]);
         let mut bad_default = rule("SCMP_ACT_ERRNO");
         bad_default["defaultAction"] = json!("SCMP_ACT_DANCE");
-        let bad_op = denying(json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_ALMOST"}]}]));
-        let table = [(rule("SCMP_ACT_SING"), "SCMP_ACT_SING"), (bad_arch, "SCMP_ARCH_ABACUS"), (bad_flag, "SECCOMP_FILTER_FLAG_FLY"), (bad_default, "SCMP_ACT_DANCE"), (bad_op, "SCMP_CMP_ALMOST")];
+        let bad_op = denying(
+            json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_ALMOST"}]}]),
+        );
+        let table = [
+            (rule("SCMP_ACT_SING"), "SCMP_ACT_SING"),
+            (bad_arch, "SCMP_ARCH_ABACUS"),
+            (bad_flag, "SECCOMP_FILTER_FLAG_FLY"),
+            (bad_default, "SCMP_ACT_DANCE"),
+            (bad_op, "SCMP_CMP_ALMOST"),
+        ];
         for (profile, part) in table {
             t.bundle().set("/linux/seccomp", profile).refused(&[part]);
         }

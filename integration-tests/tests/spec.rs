@@ -60,11 +60,17 @@ fn rootless() {
         let dir = t.folder("spec");
         t.call(["spec", "--rootless"]).cwd(&dir).run().ok();
         let spec = written(&dir);
-        let namespaces: Vec<_> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].as_str().unwrap()).collect();
+        let namespaces: Vec<_> = spec["linux"]["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n["type"].as_str().unwrap())
+            .collect();
         assert!(namespaces.contains(&"user") && !namespaces.contains(&"network"), "{namespaces:?}");
         assert_eq!(spec["linux"]["uidMappings"], json!([{"containerID": 0, "hostID": 0, "size": 1}]));
         assert!(spec["linux"].get("resources").is_none());
-        let destinations: Vec<_> = spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
+        let destinations: Vec<_> =
+            spec["mounts"].as_array().unwrap().iter().map(|m| m["destination"].as_str().unwrap()).collect();
         assert!(destinations.contains(&"/sys"));
         let sys = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == "/sys").unwrap();
         assert_eq!((&sys["type"], &sys["source"]), (&json!("none"), &json!("/sys")));

@@ -20,7 +20,10 @@ fn every_member() {
         assert_eq!(s["owner"], "");
         let mut names: Vec<_> = s.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["annotations", "bundle", "created", "id", "ociVersion", "owner", "pid", "rootfs", "status"]);
+        assert_eq!(
+            names,
+            ["annotations", "bundle", "created", "id", "ociVersion", "owner", "pid", "rootfs", "status"]
+        );
     });
 }
 
@@ -29,8 +32,16 @@ fn every_member() {
 fn no_foreign_member() {
     check(|t| {
         let s = t.bundle().create().state();
-        let foreign =
-            ["started", "finished", "exitcode", "oomkilled", "error", "initpid", "initstarttime", "checkpointedtime"];
+        let foreign = [
+            "started",
+            "finished",
+            "exitcode",
+            "oomkilled",
+            "error",
+            "initpid",
+            "initstarttime",
+            "checkpointedtime",
+        ];
         for name in s.as_object().unwrap().keys() {
             assert!(!foreign.contains(&name.to_lowercase().as_str()), "{s}");
         }

@@ -25,7 +25,8 @@ pub fn open_descriptors() -> Value {
         let mut st: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
         unsafe { libc::fstat(fd, &raw mut st) };
-        let target = fs::read_link(format!("/proc/self/fd/{fd}")).ok().map(|t| t.to_string_lossy().into_owned());
+        let target =
+            fs::read_link(format!("/proc/self/fd/{fd}")).ok().map(|t| t.to_string_lossy().into_owned());
         found.insert(
             fd.to_string(),
             json!({
@@ -107,8 +108,12 @@ fn answer(request: &str) -> Value {
             names.sort();
             json!(names)
         }),
-        "open" => fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map(|_| json!("ok")),
-        "write" => fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).map(|_| json!("ok")),
+        "open" => {
+            fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map(|_| json!("ok"))
+        }
+        "write" => {
+            fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).map(|_| json!("ok"))
+        }
         "create" => fs::OpenOptions::new().write(true).create_new(true).open(path).map(|_| json!("ok")),
         "link" => fs::read_link(path).map(|p| json!(p)),
         "exec" => {
@@ -268,7 +273,9 @@ fn clock(which: libc::clockid_t) -> i64 {
 /// `/proc/self/mountinfo`, see proc(5).
 fn mounts() -> Value {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let plain = |s: &str| s.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    let plain = |s: &str| {
+        s.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    };
     let list = |s: &str| s.split(',').map(str::to_string).collect::<Vec<_>>();
     let mut all = Vec::new();
     for line in table.lines() {
@@ -346,7 +353,10 @@ fn terminal() -> Value {
         let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: the kernel writes one winsize.
         unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
-        all.insert(fd.to_string(), if is { json!({"height": size.ws_row, "width": size.ws_col}) } else { json!(false) });
+        all.insert(
+            fd.to_string(),
+            if is { json!({"height": size.ws_row, "width": size.ws_col}) } else { json!(false) },
+        );
     }
     Value::Object(all)
 }
@@ -395,7 +405,8 @@ fn keyring() -> Value {
     // SAFETY: the kernel writes at most the length that is passed.
     let (serial, length) = unsafe {
         let serial = libc::syscall(libc::SYS_keyctl, KEYCTL_GET_KEYRING_ID, SESSION, 0);
-        let length = libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, SESSION, buffer.as_mut_ptr(), buffer.len());
+        let length =
+            libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, SESSION, buffer.as_mut_ptr(), buffer.len());
         (serial, length)
     };
     if length <= 0 {
