@@ -4,10 +4,12 @@
 //! Read at once into the types of `oci-spec`; where those refuse, read again with runc's leniency ([`lenient`]).
 //! [`rules`] then judges the whole.
 
+pub mod annotations;
 pub mod lenient;
 pub mod locate;
 pub mod mount_options;
 pub mod rules;
+pub mod template;
 
 use std::fs::File;
 use std::io::Read;

@@ -360,6 +360,15 @@ fn capabilities(f: &Facts<'_>, out: &mut Findings) {
         let at = format!("{}/capabilities/effective", f.base);
         out.wrong(at, format!("can't apply capabilities: effective but not permitted: {effective}"));
     }
+    let bounding = of(c.bounding());
+    let unbounded = beyond(inheritable.clone(), &|c| bounding.contains(c));
+    if !unbounded.is_empty() {
+        let at = format!("{}/capabilities/inheritable", f.base);
+        out.wrong(
+            at,
+            format!("can't apply capabilities: inheritable but not in the bounding set: {unbounded}"),
+        );
+    }
     let ambient = beyond(of(c.ambient()), &|c| permitted.contains(c) && inheritable.contains(c));
     if !ambient.is_empty() {
         out.warn(format!(
@@ -1067,6 +1076,7 @@ mod tests {
             (vec![("/process/rlimits", json!([{"type": "RLIMIT_CORE"}, {"type": "RLIMIT_CORE"}]))], "/process/rlimits/1", "RLIMIT_CORE is given more than once"),
             (vec![("/process/rlimits", json!([{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}]))], "/process/rlimits/0", "soft limit 2 is above the hard limit 1"),
             (vec![("/process/capabilities", json!({"effective": ["CAP_KILL"]}))], "/process/capabilities/effective", "not permitted: CAP_KILL"),
+            (vec![("/process/capabilities", json!({"inheritable": ["CAP_KILL"]}))], "/process/capabilities/inheritable", "not in the bounding set: CAP_KILL"),
             (vec![("/process/oomScoreAdj", json!(1001))], "/process/oomScoreAdj", "oomScoreAdj 1001"),
             (vec![("/process/oomScoreAdj", json!(-1001))], "/process/oomScoreAdj", "oomScoreAdj -1001"),
             (vec![("/process/ioPriority", json!({"class": "IOPRIO_CLASS_RT", "priority": 8}))], "/process/ioPriority/priority", "invalid ioPriority.Priority: 8"),
@@ -1222,7 +1232,7 @@ mod tests {
             (
                 (
                     "/process/capabilities",
-                    json!({"ambient": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"]}),
+                    json!({"ambient": ["CAP_KILL", "CAP_CHOWN"], "permitted": ["CAP_KILL"], "inheritable": ["CAP_KILL"], "bounding": ["CAP_KILL"]}),
                 ),
                 "inheritable: CAP_CHOWN",
             ),
