@@ -66,8 +66,9 @@ impl Log {
         Self { file: None, format: Format::Text, level: Level::Error }
     }
 
-    pub fn has_file(&self) -> bool {
-        self.file.is_some()
+    /// Errors go to standard error in the log's own form.
+    pub fn is_stderr(&self) -> bool {
+        self.file.is_none() && self.format == Format::Json
     }
 
     pub fn error(&self, e: &Error) {
@@ -90,6 +91,7 @@ impl Log {
         // A log that cannot be written must not stop a container.
         let _ = match &self.file {
             Some(f) => (&*f).write_all(line.as_bytes()),
+            None if self.is_stderr() && level == Level::Error => std::io::stderr().write_all(line.as_bytes()),
             None if self.level >= Level::Debug && level != Level::Error => {
                 std::io::stderr().write_all(line.as_bytes())
             }

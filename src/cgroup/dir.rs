@@ -173,6 +173,14 @@ impl Dir {
         }
     }
 
+    /// v1's `tasks`, open for the thread that is to let itself in; see [`super::Cgroup::doors`].
+    pub fn door(&self) -> sys::Result<OwnedFd> {
+        match self.opened() {
+            Some(fd) => fs::openat(fd, "tasks", OFlag::O_WRONLY | OFlag::O_NOFOLLOW, 0),
+            None => fs::openat(AT_FDCWD, self.path().join("tasks"), OFlag::O_WRONLY | OFlag::O_NOFOLLOW, 0),
+        }
+    }
+
     /// The processes in this cgroup alone.
     pub fn pids(&self) -> sys::Result<Vec<Pid>> {
         pids_at(self.fd()?)

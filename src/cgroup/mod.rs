@@ -26,7 +26,7 @@ pub mod v2;
 pub mod write;
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -94,6 +94,15 @@ pub struct View {
     pub controllers: Vec<String>,
     /// The container's own cgroup on the host.
     pub path: PathBuf,
+}
+
+/// One file that a process opens itself the way in with.
+#[derive(Debug)]
+pub struct Door {
+    pub fd: OwnedFd,
+    pub path: PathBuf,
+    /// A refusal is no error: nothing is limited there.
+    pub optional: bool,
 }
 
 /// How long a removal waits for processes that are dying.
@@ -182,6 +191,40 @@ impl Cgroup {
         }
     }
 
+    /// How a new process comes in without a wait: born in [`Cgroup::birthplace`], it writes `0` to each of these, in
+    /// this order, first of all and while it has one thread.
+    ///
+    /// Writing another's pid to `cgroup.procs` ([`Cgroup::join`]) takes a lock of all process groups, which costs an
+    /// RCU grace period: measured here 1 to 10 ms, more than all the rest of a container's creation. A single thread
+    /// that moves itself is spared it (cgroup_procs_write_start(), since Linux 5.6), as is a process born in a v2
+    /// cgroup.
+    pub fn doors(&self) -> Result<Vec<Door>> {
+        match &self.tree {
+            Tree::V1(h) => h.doors(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// For `CLONE_INTO_CGROUP`: the directory in the v2 tree, also in that of a hybrid machine. There once created.
+    /// Should the kernel refuse on a hybrid machine, being born without it and [`Cgroup::leave_unified`] do.
+    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        match &self.tree {
+            Tree::V1(h) => h.unified().and_then(|d| d.fd().ok()),
+            Tree::V2(t) => t.fd(),
+            Tree::None => None,
+        }
+    }
+
+    /// Hybrid: the container is not in the v2 tree, which limits nothing there.
+    pub fn leave_unified(&self) {
+        if let Tree::V1(h) = &self.tree
+            && let Some(d) = h.unified()
+        {
+            let _ = d.try_remove();
+            d.set_absent();
+        }
+    }
+
     /// Moves a process into a sub-cgroup that exists (`exec --cgroup`): of one controller's hierarchy, or of all.
     pub fn join_sub(&self, controller: Option<&str>, sub: &str, pid: Pid) -> Result<()> {
         let clean = path::clean(sub);
@@ -220,6 +263,14 @@ impl Cgroup {
             Tree::V2(t) => t.apply_devices(rules),
             Tree::None => Ok(()),
         }
+    }
+
+    /// Refuses a cgroup that somebody else lives in. To be asked before the intent to create it is recorded: what a
+    /// record names is killed and removed with the container, should the creator die before [`Cgroup::create`] asks
+    /// again.
+    pub fn check_free(&self) -> Result<()> {
+        let both = [self.main_dir(), self.kill_dir()];
+        both.into_iter().flatten().try_for_each(check_empty)
     }
 
     /// What is asked for and has no meaning on this layout: for a warning.
@@ -271,6 +322,11 @@ impl Cgroup {
     /// Does it exist?
     pub fn exists(&self) -> bool {
         self.main_dir().is_some_and(Dir::exists)
+    }
+
+    /// Nobody is in it: it may be taken over.
+    pub fn check_unused(&self) -> Result<()> {
+        self.dirs().into_iter().try_for_each(check_empty)
     }
 
     pub fn is_v2(&self) -> bool {

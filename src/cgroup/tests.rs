@@ -143,6 +143,33 @@ fn a_life() {
 }
 
 #[test]
+fn a_process_lets_itself_in() {
+    let Some(g) = planned("doors") else { return };
+    g.check_free().expect("nothing is there");
+    g.create().expect("create");
+    g.check_free().expect("empty");
+    let doors = g.doors().expect("doors");
+    let birth = Birth { cgroup: g.birthplace(), ..Birth::default() };
+    let child = spawn(&birth, || {
+        for d in &doors {
+            if crate::sys::fs::write_once(&d.fd, b"0").is_err() && !d.optional {
+                return 1;
+            }
+        }
+        std::thread::sleep(Duration::from_secs(100));
+        0
+    })
+    .expect("spawn");
+    std::thread::sleep(Duration::from_millis(50));
+    let where_it_is = std::fs::read_to_string(format!("/proc/{}/cgroup", child.pid())).expect("cgroup");
+    assert!(where_it_is.lines().count() > 5);
+    for line in where_it_is.lines() {
+        assert!(line.contains("/orlop-test-"), "{line}");
+    }
+    assert!(g.check_free().expect_err("in use").to_string().contains("container's cgroup is not empty: 1 process"));
+}
+
+#[test]
 fn bad_values_are_named() {
     let Some(g) = made("bad") else { return };
     for (json, parts) in [

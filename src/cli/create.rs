@@ -58,6 +58,7 @@ impl Common {
             foreground,
             gate,
             manager: global.manager()?,
+            rootless: global.is_rootless(),
         };
         Ok((Id::parse(&self.id)?, request))
     }

@@ -31,10 +31,10 @@ pub fn normalise(args: Vec<OsString>, root: &Command) -> Vec<OsString> {
         if single && found.is_some_and(|a| a.get_long() == Some(&name)) {
             let mut doubled = OsString::from("-");
             doubled.push(&arg);
-            out.push(unvalued(doubled, takes_value, has_value));
+            out.extend(unvalued(doubled, takes_value, has_value));
         } else {
             let end = arg == "--";
-            out.push(unvalued(arg, takes_value, has_value));
+            out.extend(unvalued(arg, takes_value, has_value));
             if end {
                 break;
             }
@@ -52,14 +52,15 @@ fn passes_words_on(level: &Command) -> bool {
     matches!(level.get_name(), "exec" | "ps")
 }
 
-/// `--flag=true` of a flag that takes no value is the flag; Go's parser has it so.
-fn unvalued(arg: OsString, takes_value: bool, has_value: bool) -> OsString {
+/// `--flag=true` of a flag that takes no value is the flag, `--flag=false` is none: Go's parser has it so.
+fn unvalued(arg: OsString, takes_value: bool, has_value: bool) -> Option<OsString> {
     match arg.to_str() {
         Some(text) if has_value && !takes_value => match text.split_once('=') {
-            Some((flag, "true" | "1" | "t" | "T" | "TRUE" | "True")) => flag.into(),
-            _ => arg,
+            Some((flag, "true" | "1" | "t" | "T" | "TRUE" | "True")) => Some(flag.into()),
+            Some((_, "false" | "0" | "f" | "F" | "FALSE" | "False")) => None,
+            _ => Some(arg),
         },
-        _ => arg,
+        _ => Some(arg),
     }
 }
 

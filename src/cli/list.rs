@@ -20,7 +20,8 @@ impl List {
     pub fn run(&self, global: &Global, log: &Log) -> Result<i32> {
         let all = match Store::open_existing(&global.root())? {
             Some(store) => list::list(&store, log)?,
-            None => Vec::new(),
+            None if global.has_default_root() => Vec::new(),
+            None => return Err(global.no_root()),
         };
         if self.quiet {
             let names: String = all.iter().map(|s| format!("{}\n", s.id)).collect();

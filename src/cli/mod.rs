@@ -26,7 +26,7 @@ use crate::log::{Format, Level, Log};
 
 /// A low-level OCI container runtime.
 #[derive(Debug, Parser)]
-#[command(name = "orlop", disable_version_flag = true, disable_help_subcommand = true, subcommand_required = true)]
+#[command(name = "orlop", disable_version_flag = true, subcommand_required = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -114,6 +114,14 @@ impl Global {
         self.root.clone().filter(|r| !r.as_os_str().is_empty()).unwrap_or_else(default_root)
     }
 
+    fn has_default_root(&self) -> bool {
+        self.root.is_none()
+    }
+
+    fn no_root(&self) -> Error {
+        Error::sys("open", self.root().display().to_string(), crate::sys::Errno::ENOENT)
+    }
+
     /// For verbs that make a container.
     fn store_to_make(&self) -> Result<Store> {
         Store::open(&self.root(), true)
@@ -128,11 +136,16 @@ impl Global {
         }
     }
 
+    /// What runc makes of --rootless: how strictly cgroups are taken.
+    fn is_rootless(&self) -> bool {
+        match self.rootless.as_str() {
+            "auto" => crate::sys::cred::geteuid() != 0,
+            word => word == "true",
+        }
+    }
+
     /// What is not built yet says so.
     fn manager(&self) -> Result<Manager> {
-        if self.rootless == "true" {
-            return Err(Error::unsupported("--rootless=true is not supported yet"));
-        }
         if self.systemd_cgroup {
             return Err(Error::unsupported("--systemd-cgroup is not supported yet").hint("use the cgroupfs driver"));
         }
@@ -192,7 +205,10 @@ fn finish(result: Result<i32>, log: &Log) -> i32 {
     match result {
         Ok(status) => status,
         Err(e) => {
-            eprint_line(&e.to_string());
+            // JSON was asked for, but no file: then standard error is the log.
+            if !log.is_stderr() {
+                eprint_line(&e.to_string());
+            }
             log.error(&e);
             1
         }

@@ -38,6 +38,8 @@ pub struct Request {
     /// `create`: a gate in the state directory; `run`: our own word.
     pub gate: bool,
     pub manager: Manager,
+    /// Hierarchies that refuse permission are left out.
+    pub rootless: bool,
 }
 
 /// Who manages cgroups.
@@ -134,7 +136,7 @@ fn make(
     let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
     let cgroup = match request.manager {
         Manager::Disabled => Cgroup::none(),
-        Manager::Cgroupfs => Cgroup::plan(&host.layout, path.as_deref(), entry.id.as_str())
+        Manager::Cgroupfs => Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)
             .map_err(|e| e.pointer("/linux/cgroupsPath"))?,
     };
     let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
@@ -154,11 +156,20 @@ fn make(
         cgroup: cgroup.record(),
         own_pid_namespace: linux.is_some_and(new_pid),
     };
+    let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
+    // Somebody else's cgroup must not come into the record: a delete would kill all in it.
+    if cgroup.exists() {
+        cgroup.check_unused().within("unable to apply cgroup configuration")?;
+    }
     // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
     entry.save(&record)?;
     entry.save_config(raw)?;
+    cgroup.create_for(resources).within("unable to apply cgroup configuration")?;
     undo.cgroup = Some(Cgroup::from_record(&record.cgroup)?);
-    cgroup.create().within("unable to apply cgroup configuration")?;
+    for name in resources.map(|r| cgroup.without_meaning(r)).unwrap_or_default() {
+        log.warn(&format!("linux.resources.{name} has no meaning on this cgroup layout and is ignored"));
+    }
+    log.debug(&format!("created cgroup {:?}", cgroup.paths().into_values().next().unwrap_or_default()));
 
     let gate = if request.gate {
         Gate::Listen(socket::listen_at(entry.dir(), GATE).on("create", entry.path().join(GATE).display())?)
@@ -184,13 +195,15 @@ fn make(
     let mut warnings = Vec::new();
     let plan = plan::build(spec, host, options, &mut warnings)?;
     warnings.iter().for_each(|w| log.warn(w));
-    let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
     let mut launched = launch::launch(plan, &cgroup, resources, log)
         .within("unable to start container process")?;
-    if let (Some(path), Some(master)) = (&request.console_socket, launched.console.take()) {
-        send_console(path, master)?;
+    if let Some(path) = &request.console_socket {
+        if let Some(master) = launched.console.take() {
+            send_console(path, master)?;
+        }
     }
     let pid = launched.child.pid();
+    log.debug(&format!("container {} is ready, its init is process {pid}", entry.id));
     let (_, start_time) = process::stat(pid).on("read", format!("/proc/{pid}/stat"))?;
     record.init = Some(Init { pid, start_time });
     entry.save(&record)?;
@@ -225,18 +238,18 @@ fn send_pidfd(path: &Path, child: &Child) -> Result<()> {
     sent.on("send the pidfd to socket", path.display())
 }
 
-/// runc's rules and words.
+/// runc's rules and words, its name included: clients know them so.
 fn check_terminal(spec: &Spec, request: &Request) -> Result<()> {
     let terminal = spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false));
     let detach = !request.foreground;
     match (terminal, detach, request.console_socket.is_some()) {
         (true, true, false) => Err(Error::new(
             Kind::Usage,
-            "cannot allocate tty if orlop will detach without setting console socket",
+            "cannot allocate tty if runc will detach without setting console socket",
         )),
         (false, _, true) | (_, false, true) => Err(Error::new(
             Kind::Usage,
-            "cannot use console socket if orlop will not detach or allocate tty",
+            "cannot use console socket if runc will not detach or allocate tty",
         )),
         _ => Ok(()),
     }

@@ -19,7 +19,8 @@ pub fn kill(entry: &Entry, signal: i32, all: bool) -> Result<()> {
     };
     let cgroup = Cgroup::from_record(&record.cgroup)?;
     // Without a pid namespace of its own the rest does not die with init.
-    if all || (signal == SIGKILL && !record.own_pid_namespace) {
+    let everybody = all || (signal == SIGKILL && !record.own_pid_namespace);
+    if everybody {
         cgroup.kill_all(signal)?;
     }
     let sent = signal_init(init.pid, init.start_time, signal);
@@ -28,7 +29,7 @@ pub fn kill(entry: &Entry, signal: i32, all: bool) -> Result<()> {
         let _ = cgroup.thaw();
     }
     match sent {
-        Err(e) if all && e.kind() == Kind::WrongState => Ok(()),
+        Err(e) if everybody && e.kind() == Kind::WrongState => Ok(()),
         r => r,
     }
 }

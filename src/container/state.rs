@@ -25,7 +25,7 @@ pub struct State {
     pub created: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// A user's name, or empty.
+    /// Who made it, by name: in `list` only, as with runc.
     pub owner: String,
 }
 
@@ -33,13 +33,12 @@ pub fn state(entry: &Entry) -> Result<State> {
     let record = entry.record()?;
     let status = entry.status(&record);
     let pid = record.init.filter(|_| status.alive()).map_or(0, |i| i.pid);
-    let owner = user_name(entry.owner()?);
     let Record { oci_version, id, bundle, rootfs, created, annotations, .. } = record;
-    Ok(State { oci_version, id, pid, status: status.name(), bundle, rootfs, created, annotations, owner })
+    Ok(State { oci_version, id, pid, status: status.name(), bundle, rootfs, created, annotations, owner: String::new() })
 }
 
 /// From the host's passwd(5); without NSS, which a static program cannot load.
-fn user_name(uid: u32) -> String {
+pub fn user_name(uid: u32) -> String {
     if uid == 0 {
         return "root".into();
     }

@@ -1,17 +1,23 @@
 //! Becoming the user.
 
 use crate::error::{Error, OnSys, Result};
-use crate::plan::identity::Identity;
+use crate::plan::identity::{CapSets, Identity};
 use crate::sys::cred::{self, Caps};
 use crate::sys::{Errno, process};
 
 pub fn limits(plan: &Identity) -> Result<()> {
-    for l in &plan.rlimits {
-        cred::set_rlimit(l.resource, l.soft, l.hard)
-            .on("set rlimit", format!("{} soft {} hard {}", l.name, l.soft, l.hard))
-            .map_err(|e| e.pointer(format!("/process/rlimits/{}", l.index)))?;
+    plan.rlimits.iter().try_for_each(|l| l.apply(0))
+}
+
+/// Root of our own user namespace: until then our ids are whatever the caller's are called in here.
+pub fn become_root() -> Result<()> {
+    match cred::set_groups(&[]) {
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(e) => return Err(e).on("drop", "supplementary groups"),
     }
-    Ok(())
+    let unmapped = |e: Error| e.hint("the user namespace needs a mapping for id 0");
+    cred::set_gid(0).on("set gid", 0).map_err(|e| unmapped(e).pointer("/linux/gidMappings"))?;
+    cred::set_uid(0).on("set uid", 0).map_err(|e| unmapped(e).pointer("/linux/uidMappings"))
 }
 
 pub fn no_new_privs(plan: &Identity) -> Result<()> {
@@ -24,8 +30,9 @@ pub fn no_new_privs(plan: &Identity) -> Result<()> {
 /// The order is the kernel's: the bounding set while CAP_SETPCAP is there; groups before ids, while CAP_SETGID is;
 /// the capabilities last, when the ids cannot take them away any more (capabilities(7)).
 pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
-    let caps = &plan.caps;
-    cred::limit_bounding(caps.bounding).on("limit", "the capability bounding set")?;
+    if let Some(caps) = &plan.caps {
+        cred::limit_bounding(caps.bounding).on("limit", "the capability bounding set")?;
+    }
     match cred::set_groups(&plan.groups) {
         // A user namespace that denies setgroups(2): nothing to drop is nothing lost.
         Err(Errno::EPERM) if plan.groups.is_empty() => {}
@@ -39,6 +46,14 @@ pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
     cred::set_gid(plan.gid).on("set gid", plan.gid).map_err(|e| unmapped(e).pointer("/process/user/gid"))?;
     cred::set_uid(plan.uid).on("set uid", plan.uid).map_err(|e| unmapped(e).pointer("/process/user/uid"))?;
     cred::keep_caps(false).on("clear", "keep capabilities")?;
+    if let Some(caps) = &plan.caps {
+        take(caps, until_exec)?;
+    }
+    process::umask(plan.umask);
+    Ok(())
+}
+
+fn take(caps: &CapSets, until_exec: Caps) -> Result<()> {
     cred::set_caps(caps.effective.union(until_exec), caps.permitted.union(until_exec), caps.inheritable)
         .on("set", "capabilities")
         .map_err(|e| e.pointer("/process/capabilities"))?;
@@ -50,6 +65,5 @@ pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
     for nr in (0..64).filter(|nr| caps.ambient.has(*nr)) {
         cred::raise_ambient(nr).on("raise", format!("ambient capability {nr}"))?;
     }
-    process::umask(plan.umask);
     Ok(())
 }

@@ -11,6 +11,7 @@ mod exec;
 mod fds;
 pub mod gate;
 mod identity;
+pub mod intermediate;
 mod kernel;
 mod mounts;
 mod paths;
@@ -63,17 +64,23 @@ fn become_container(
     session::lead()?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
     let (link, pid) = line.born().wait_for_go()?;
+    if namespaces.own_user {
+        identity::become_root()?;
+        process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
+        process::die_with_parent(sys::signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
+    }
     session::enter_namespaces(&namespaces)?;
     session::join_keyring(kernel.keyring.as_deref())?;
-    // While we still have the capabilities for it.
-    schedule::apply(&schedule)?;
     kernel::names(&kernel)?;
 
-    let crate::plan::rootfs::Rootfs { tree, enter, mounts, dev, paths, readonly, propagation } = rootfs;
+    let crate::plan::rootfs::Rootfs { tree, enter, mounts, dev, paths, readonly, propagation, readonly_later } =
+        rootfs;
     let root = rootfs::attach(tree, enter)?;
     rootfs::assemble(&root, mounts, dev.as_ref())?;
     // Limits, the host's hooks and the filter are main's to make meanwhile.
     let (link, filter) = link.mounted()?;
+    // While we still have the capabilities for it; after the cgroup has its real-time budget and its CPUs.
+    schedule::apply(&schedule)?;
     // Spec: after the namespaces exist and the mounts are made, before pivot_root.
     if !hooks.create_container.is_empty() {
         let state = hooks.state.json("creating", pid);
@@ -92,6 +99,7 @@ fn become_container(
     // Before /proc/sys may become read-only.
     kernel::sysctls(&kernel)?;
     paths::apply(&root, paths)?;
+    rootfs::make_read_only(&root, &readonly_later)?;
     rootfs::seal(&root, readonly, propagation)?;
 
     let mut entered = false;
@@ -99,7 +107,9 @@ fn become_container(
     let env = exec::environment(&root, &program, identity.uid);
     fds::own_streams(identity.uid)?;
     // Raising limits needs capabilities; after the last descriptor was opened, for the limit may be on those.
-    identity::limits(&identity)?;
+    if !namespaces.own_user {
+        identity::limits(&identity)?;
+    }
     identity::no_new_privs(&identity)?;
     identity::assume(&identity, needs_until_exec(&filter, identity.no_new_privs))?;
     // Changing ids may have made us dumpable again: fs.suid_dumpable.

@@ -39,9 +39,7 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
             return cgroup_v1(root, &target, hierarchies, readonly, &propagation);
         }
         What::Bind { tree, file, .. } => {
-            mount::set_attr(&tree, attr, false).on("set attributes of", target.display())?;
             let at = place(root, &target, if file { Make::File } else { Make::Dir }, "bind", Some(&tree))?.0;
-            finish(&tree, rec_attr, &propagation, &target)?;
             mount::attach(&tree, &at).on("mount", target.display())?;
             return Ok(());
         }
@@ -97,6 +95,12 @@ fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&Own
         }
     }
     guard_proc(root, &at, target, fstype, tree)?;
+    let is_dir = fs::fstat(&at).on("stat", target.display())?.is_dir();
+    if is_dir != (make == Make::Dir) {
+        let (source, kind) = if is_dir { ("a file", "a directory") } else { ("a directory", "not a directory") };
+        return Err(Error::sys("mount", target.display().to_string(), Errno::ENOTDIR)
+            .hint(format!("the source is {source} and the mount point is {kind}")));
+    }
     Ok((at, there))
 }
 

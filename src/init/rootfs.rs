@@ -46,6 +46,15 @@ pub fn enter(root: &Root, how: Enter) -> Result<()> {
     mount::chdir(c"/").on("chdir to", "/")
 }
 
+pub fn make_read_only(root: &Root, mounts: &[std::path::PathBuf]) -> Result<()> {
+    for path in mounts {
+        let at = root.open(path).on("open", path.display())?;
+        mount::set_attr(&at, Attr { set: ATTR_RDONLY, ..Attr::default() }, false)
+            .on("make read-only", path.display())?;
+    }
+    Ok(())
+}
+
 /// The last changes to the root mount.
 pub fn seal(root: &Root, readonly: bool, propagation: Option<(u64, bool)>) -> Result<()> {
     if readonly {

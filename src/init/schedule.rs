@@ -5,9 +5,9 @@ use crate::plan::schedule::Schedule;
 use crate::sys::sched;
 
 pub fn apply(plan: &Schedule) -> Result<()> {
-    if let Some(cpus) = &plan.affinity {
-        sched::set_affinity(0, cpus).on("set", "CPU affinity").map_err(|e| e.pointer("/process/execCPUAffinity"))?;
-    }
+    sched::set_affinity(0, &plan.affinity)
+        .on("set", "CPU affinity")
+        .map_err(|e| e.pointer("/process/execCPUAffinity"))?;
     if let Some(attr) = &plan.attr {
         sched::set_attr(attr).on("set", "scheduler").map_err(|e| e.pointer("/process/scheduler"))?;
     }

@@ -2,7 +2,7 @@
 
 pub mod relay;
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use oci_spec::runtime::LinuxResources;
@@ -14,7 +14,7 @@ use crate::hooks;
 use crate::log::Log;
 use crate::plan::{self, ForInit, ForMain, Plan};
 use crate::sys::process::{self, Birth, Child, Deadline, Exit};
-use crate::sys::{fs, ns};
+use crate::sys::{fs, ns, socket};
 
 /// An init that waits for its start.
 pub struct Launched {
@@ -30,10 +30,10 @@ pub struct Launched {
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn launch(plan: Plan, cgroup: &Cgroup, resources: Option<&LinuxResources>, log: &Log) -> Result<Launched> {
-    let Plan { main, init } = plan;
+    let Plan { mut main, init } = plan;
     let init_hooks_bounded = init.hooks.create_container.iter().all(|h| h.timeout.is_some());
     let hook_time: Duration = init.hooks.create_container.iter().filter_map(|h| h.timeout).sum();
-    let (mut link, child) = give_birth(&main, init, cgroup)?;
+    let (mut link, child) = give_birth(&mut main, init, cgroup)?;
     let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
         let deadline =
             if init_hooks_bounded { Deadline::after(PATIENCE + hook_time) } else { Deadline::never() };
@@ -55,9 +55,14 @@ fn converse(
     ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
     let pid = child.pid();
-    if cgroup.v2_dir_fd().is_none() {
+    let staged = main.staged;
+    if cgroup.v2_dir_fd().is_none() || staged {
         cgroup.join(pid).within("unable to apply cgroup configuration")?;
     }
+    if !main.maps.is_empty() {
+        main.maps.write(pid)?;
+    }
+    main.rlimits.iter().try_for_each(|l| l.apply(pid))?;
     if let Some(adj) = main.oom_score_adj {
         set_oom_score_adj(pid, adj)?;
     }
@@ -110,27 +115,69 @@ fn expect(link: &mut Main, wanted: Answer, doing: &'static str, deadline: Deadli
 }
 
 /// Clones init into its namespaces. In the child nothing of this frame is ever dropped: it leaves by exec or _exit.
-fn give_birth(main: &ForMain, init: ForInit, cgroup: &Cgroup) -> Result<(Main, Child)> {
-    let (link, line) = handshake::line().on("create", "the handshake")?;
-    let birth = Birth { namespaces: main.born, cgroup: cgroup.v2_dir_fd(), sibling: false };
+fn give_birth(main: &mut ForMain, init: ForInit, cgroup: &Cgroup) -> Result<(Main, Child)> {
+    let (mut link, line) = handshake::line().on("create", "the handshake")?;
     if process::thread_count_is_wrong() {
         return Err(Error::bug("more than one thread before a fork"));
     }
     let around = Around::enter(main)?;
-    let child = process::spawn(&birth, move || {
-        let mut keep = init.descriptors();
-        keep.extend(crate::init::preserved(init.preserve));
-        keep.push(line.as_raw_fd());
-        // Nothing of the host's but what the envelope holds, from the first moment on.
-        if let Err(e) = crate::sys::fd::close_all_but(&keep).on("close", "descriptors") {
-            line.failed(&e);
-            return 1;
+    let mut keep = init.descriptors();
+    keep.extend(crate::init::preserved(init.preserve));
+    keep.push(line.as_raw_fd());
+    let child = match main.intermediate.take() {
+        None => {
+            let birth = Birth { namespaces: main.born, cgroup: cgroup.v2_dir_fd(), sibling: false };
+            process::spawn(&birth, move || fenced(&keep, line, |line| crate::init::run(init, line)))
+                .on("create namespaces", "for the container's init")
         }
-        crate::init::run(init, line)
-    })
-    .on("create namespaces", "for the container's init");
+        Some(plan) => through_intermediate(plan, main.born, keep, line, init, &mut link),
+    };
     around.leave()?;
     Ok((link, child?))
+}
+
+/// Nothing of the host's but what the envelope holds, from the first moment on.
+fn fenced(keep: &[RawFd], line: handshake::Line, then: impl FnOnce(handshake::Line) -> i32) -> i32 {
+    match crate::sys::fd::close_all_but(keep).on("close", "descriptors") {
+        Ok(()) => then(line),
+        Err(e) => {
+            line.failed(&e);
+            1
+        }
+    }
+}
+
+/// Init is cloned by a process that has gone where main cannot go, and is main's child all the same.
+fn through_intermediate(
+    plan: plan::namespaces::ForIntermediate,
+    born: u64,
+    mut keep: Vec<RawFd>,
+    line: handshake::Line,
+    init: ForInit,
+    link: &mut Main,
+) -> Result<Child> {
+    let (ours, theirs) = socket::pair().on("create", "the handshake")?;
+    keep.push(theirs.as_raw_fd());
+    keep.extend(plan.join.iter().map(|j| j.fd.as_raw_fd()));
+    let stage = process::spawn(&Birth::default(), move || {
+        fenced(&keep, line, |line| {
+            crate::init::intermediate::run(plan, born, theirs, line, |line| crate::init::run(init, line))
+        })
+    })
+    .on("fork", "the intermediate process")?;
+    let mut word = [0; 4];
+    match socket::receive(&ours, &mut word).on("wait for", "the intermediate process")? {
+        (4, _) => {
+            let child = Child::adopt(i32::from_ne_bytes(word)).on("open", "the container's init")?;
+            stage.wait().on("wait for", "the intermediate process")?;
+            Ok(child)
+        }
+        // It died; its last word says why.
+        _ => {
+            expect(link, Answer::Ready, "joining namespaces", Deadline::after(PATIENCE), &mut None)?;
+            Err(Error::bug("the intermediate process reported no init"))
+        }
+    }
 }
 
 /// Namespaces that a process can only be born in: main enters them for the moment of the clone.

@@ -15,8 +15,8 @@ pub struct Relay {
 
 struct Console {
     master: OwnedFd,
-    /// Raw, if the caller's standard input is a terminal; what it was before when dropped.
-    raw: Option<tty::Raw>,
+    /// The caller's terminal in raw mode; what it was before when dropped.
+    raw: tty::Raw,
     input_open: bool,
     /// False once no slave is open: polling would spin.
     output_open: bool,
@@ -32,11 +32,15 @@ impl Relay {
     /// Takes the container's terminal over.
     pub fn attach(&mut self, master: OwnedFd) -> Result<()> {
         let stdin = fd::borrow_standard(0).ok();
-        let raw = match stdin {
-            Some(fd) if tty::is_tty(fd) => Some(tty::make_raw(fd).on("set raw mode of", "the terminal")?),
-            _ => None,
+        let outer = (0..3).find_map(|n| fd::borrow_standard(n).ok().filter(|f| tty::is_tty(*f)));
+        let raw = match outer {
+            Some(fd) => tty::make_raw(fd),
+            None => fs::open("/dev/tty", fs::OFlag::O_RDWR).and_then(tty::make_raw),
         };
-        resize(&master);
+        let raw = raw
+            .on("open", "/dev/tty")
+            .map_err(|e| e.hint("a terminal in the foreground needs one outside; without: --detach and --console-socket"))?;
+        raw.copy_size(&master);
         tty::set_nonblocking(&master).on("set non-blocking", "the terminal")?;
         self.console = Some(Console { master, raw, input_open: stdin.is_some(), output_open: true, pending: Vec::new() });
         Ok(())
@@ -85,7 +89,7 @@ impl Relay {
                 signal::SIGURG | signal::SIGTTIN | signal::SIGTTOU => {}
                 signal::SIGWINCH if self.console.is_some() => {
                     if let Some(c) = &self.console {
-                        resize(&c.master);
+                        c.raw.copy_size(&c.master);
                     }
                 }
                 n => match process::pidfd_send_signal(child.pidfd(), n) {
@@ -95,16 +99,6 @@ impl Relay {
             }
         }
         Ok(())
-    }
-}
-
-fn resize(master: &OwnedFd) {
-    // Whichever of our streams is a terminal; none, and the size stays what the configuration says.
-    for n in 0..3 {
-        if let Some(size) = fd::borrow_standard(n).ok().and_then(|f| tty::size(f).ok()) {
-            let _ = tty::set_size(master, size);
-            return;
-        }
     }
 }
 
@@ -154,8 +148,8 @@ impl Console {
         match read {
             Ok(0) => {
                 self.input_open = false;
-                // A terminal's way to say end of file, where the caller has no terminal to say it with.
-                if self.raw.is_none() {
+                // A terminal's way to say end of file, where standard input is none that could say it.
+                if !fd::borrow_standard(0).is_ok_and(tty::is_tty) {
                     self.pending.push(4);
                     self.flush();
                 }

@@ -1,6 +1,7 @@
 //! Hooks, sorted by who runs them, and the state document that they read.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::path::PathBuf;
 
 use oci_spec::runtime as oci;
@@ -54,7 +55,12 @@ pub struct ContainerHooks {
     pub state: HookState,
 }
 
-pub fn build(hooks: Option<&oci::Hooks>, state: &HookState) -> Result<(HostHooks, ContainerHooks)> {
+/// `payload_env`: what startContainer hooks get that name none, as with runc: they run in the program's place.
+pub fn build(
+    hooks: Option<&oci::Hooks>,
+    state: &HookState,
+    payload_env: &[CString],
+) -> Result<(HostHooks, ContainerHooks)> {
     let list = |l: Option<&Vec<oci::Hook>>, kind: &str| -> Result<Vec<Hook>> {
         let one = |(i, h): (usize, &oci::Hook)| Hook::new(h).map_err(|e| e.pointer(format!("/hooks/{kind}/{i}")));
         l.into_iter().flatten().enumerate().map(one).collect()
@@ -71,9 +77,14 @@ pub fn build(hooks: Option<&oci::Hooks>, state: &HookState) -> Result<(HostHooks
         poststart: list(h.poststart().as_ref(), "poststart")?,
         state: state.clone(),
     };
+    let mut start_container = list(h.start_container().as_ref(), "startContainer")?;
+    let given = h.start_container().iter().flatten().map(|h| h.env().is_some());
+    for (hook, _) in start_container.iter_mut().zip(given).filter(|(_, given)| !given) {
+        hook.env = payload_env.to_vec();
+    }
     let container = ContainerHooks {
         create_container: list(h.create_container().as_ref(), "createContainer")?,
-        start_container: list(h.start_container().as_ref(), "startContainer")?,
+        start_container,
         state: state.clone(),
     };
     Ok((host, container))

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, PosixRlimitType, Process};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OnSys, Result};
 use crate::sys::cred::Caps;
 
 #[derive(Clone, Debug, Default)]
@@ -11,7 +11,8 @@ pub struct Identity {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub umask: u32,
-    pub caps: CapSets,
+    /// None: nothing is taken away, as with runc; a program that is not root loses them by execve(2).
+    pub caps: Option<CapSets>,
     pub no_new_privs: bool,
     pub rlimits: Vec<Rlimit>,
 }
@@ -35,6 +36,14 @@ pub struct Rlimit {
     pub index: usize,
 }
 
+impl Rlimit {
+    pub fn apply(&self, pid: i32) -> Result<()> {
+        crate::sys::cred::set_rlimit(pid, self.resource, self.soft, self.hard)
+            .on("set rlimit", format!("{} soft {} hard {}", self.name, self.soft, self.hard))
+            .map_err(|e| e.pointer(format!("/process/rlimits/{}", self.index)))
+    }
+}
+
 /// `grantable`: what the runtime itself may give away; what it lacks is left out with a warning, as the spec wants.
 pub fn build(process: &Process, grantable: Caps, warnings: &mut Vec<String>) -> Result<Identity> {
     let user = process.user();
@@ -51,7 +60,7 @@ pub fn build(process: &Process, grantable: Caps, warnings: &mut Vec<String>) -> 
         groups,
         // As runc, where nobody asks for another.
         umask: user.umask().unwrap_or(0o022),
-        caps: process.capabilities().as_ref().map_or(CapSets::default(), |c| cap_sets(c, grantable, warnings)),
+        caps: process.capabilities().as_ref().map(|c| cap_sets(c, grantable, warnings)),
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         rlimits: rlimits(process),
     })

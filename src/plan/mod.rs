@@ -6,6 +6,7 @@ pub mod devices;
 pub mod exec;
 pub mod hooks;
 pub mod identity;
+pub mod idmap;
 pub mod kernel;
 pub mod mounts;
 pub mod namespaces;
@@ -38,6 +39,13 @@ pub struct ForMain {
     pub time: Option<String>,
     /// The pid namespace that init is born in, if it is not a new one.
     pub pid: Option<namespaces::Join>,
+    pub intermediate: Option<namespaces::ForIntermediate>,
+    /// Init comes from an intermediate, and is not born in its cgroup.
+    pub staged: bool,
+    /// Of a new user namespace; empty without one.
+    pub maps: idmap::IdMaps,
+    /// In a user namespace init may not raise limits; main does it.
+    pub rlimits: Vec<identity::Rlimit>,
     pub oom_score_adj: Option<i32>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
@@ -88,20 +96,28 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         base: rootfs::BasePropagation::of(propagation),
         cgroup: options.cgroup,
         new_cgroup_namespace,
+        maps: &namespaces.maps,
     };
     let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
+    let readonly_later = mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect();
     let enter = rootfs::enter(&namespaces, options.no_pivot);
     let mut program = exec::build(process)?;
     for e in &options.extra_env {
         program.env.push(std::ffi::CString::new(e.as_str()).map_err(|_| Error::bug("NUL in the environment"))?);
     }
-    let identity = identity::build(process, host.caps, warnings)?;
-    let (main_hooks, init_hooks) = hooks::build(spec.hooks().as_ref(), &options.state)?;
+    // Root of a user namespace has them all there.
+    let grantable = if namespaces.init.own_user { crate::sys::cred::Caps(u64::MAX) } else { host.caps };
+    let identity = identity::build(process, grantable, warnings)?;
+    let (main_hooks, init_hooks) = hooks::build(spec.hooks().as_ref(), &options.state, &program.env)?;
     Ok(Plan {
         main: ForMain {
             born: namespaces.born,
             time: namespaces.time,
             pid: namespaces.pid,
+            staged: namespaces.intermediate.is_some(),
+            intermediate: namespaces.intermediate,
+            maps: namespaces.maps,
+            rlimits: if namespaces.init.own_user { identity.rlimits.clone() } else { Vec::new() },
             oom_score_adj: process.oom_score_adj(),
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),
@@ -117,6 +133,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
                 paths: paths::build(spec)?,
                 readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
                 propagation,
+                readonly_later,
             },
             kernel: kernel::build(spec, options.id, options.new_keyring)?,
             schedule: schedule::build(process)?,
@@ -152,12 +169,6 @@ fn refuse_unbuilt(spec: &Spec) -> Result<()> {
     }
     if linux.net_devices().as_ref().is_some_and(|n| !n.is_empty()) {
         return no("moving network devices", "/linux/netDevices");
-    }
-    for (i, m) in spec.mounts().iter().flatten().enumerate() {
-        let options = m.options().iter().flatten();
-        if m.uid_mappings().is_some() || m.gid_mappings().is_some() || options.clone().any(|o| o == "idmap" || o == "ridmap") {
-            return no("an idmapped mount", &format!("/mounts/{i}"));
-        }
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Mounts: from option strings to steps with their sources already open.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
+use super::idmap::{self, IdMaps};
 use super::rootfs::BasePropagation;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, OnSys, Result};
@@ -26,10 +27,19 @@ pub struct MountStep {
     pub rec_attr: Attr,
     /// Propagation changes in order, each with whether for all below.
     pub propagation: Vec<(u64, bool)>,
+    /// Made read-only when the root file system is sealed, not now.
+    pub readonly_later: bool,
+}
+
+impl MountStep {
+    fn bare(index: usize, target: PathBuf) -> Self {
+        let (attr, rec_attr) = (Attr::default(), Attr::default());
+        Self { index, target, what: What::Remount, attr, rec_attr, propagation: Vec::new(), readonly_later: false }
+    }
 }
 
 pub enum What {
-    /// A detached clone of the source; a file or a directory.
+    /// A detached clone of the source with all its attributes; a file or a directory.
     Bind { tree: OwnedFd, file: bool, shown: PathBuf },
     /// A new instance of a file system.
     New(NewFs),
@@ -100,6 +110,8 @@ pub struct Input<'a> {
     pub base: BasePropagation,
     pub cgroup: &'a Cgroup,
     pub new_cgroup_namespace: bool,
+    /// The container's.
+    pub maps: &'a IdMaps,
 }
 
 pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
@@ -120,13 +132,19 @@ fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
     let what = if options.remount {
         What::Remount
     } else if is_bind(m) {
-        attr = bind_attr(attr);
-        bind(m, &options, input, index)?
+        // All of it is done here: init has but to attach the tree.
+        let what = bind(m, &options, input, index).map_err(|e| e.within(failing(m)))?;
+        return Ok(MountStep { what, ..MountStep::bare(index, target) });
     } else {
         new(m, &options, input)?
     };
+    // A read-only /dev becomes so when its nodes are made.
+    let readonly_later = target == Path::new("/dev") && attr.set & mount::ATTR_RDONLY != 0 && matches!(what, What::New(_));
+    if readonly_later {
+        attr.set &= !mount::ATTR_RDONLY;
+    }
     let propagation = options.propagation.iter().map(|p| (p.kind, p.recursive)).collect();
-    Ok(MountStep { index, target, what, attr, rec_attr, propagation })
+    Ok(MountStep { index, target, what, attr, rec_attr, propagation, readonly_later })
 }
 
 /// As runc: a bind mount with any attribute asked for has just those; without any it keeps its source's.
@@ -156,10 +174,37 @@ fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> R
                 Some(Errno::ENOENT) => e.hint("create it on the host, or remove the mount"),
                 _ => e,
             }
-        })
-        .map_err(|e| e.within(failing(m)))?;
-    mount::set_attr(&tree, input.base.attr(), true).on("set propagation of", shown.display())?;
+        })?;
+    let path = shown.display();
+    mount::set_attr(&tree, input.base.attr(), true).on("set propagation of", &path)?;
+    idmap(m, options, input, index, &tree)?;
+    let attr = bind_attr(Attr { set: options.set, clear: options.clear, ..Attr::default() });
+    mount::set_attr(&tree, attr, false).on("set attributes of", &path)?;
+    let rec = Attr { set: options.rec_set, clear: options.rec_clear, ..Attr::default() };
+    mount::set_attr(&tree, rec, true).on("set recursive attributes of", &path)?;
+    for p in &options.propagation {
+        mount::set_attr(&tree, Attr { propagation: p.kind, ..Attr::default() }, p.recursive)
+            .on("set propagation of", &path)?;
+    }
     Ok(What::Bind { tree, file, shown })
+}
+
+/// The mount's own mappings or, where it only says so, the container's.
+fn idmap(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize, tree: &OwnedFd) -> Result<()> {
+    let own = idmap::build(m.uid_mappings().as_ref(), m.gid_mappings().as_ref(), &format!("/mounts/{index}"))?;
+    let maps = match (own.is_empty(), options.idmap) {
+        (true, None) => return Ok(()),
+        (true, Some(_)) => input.maps.clone(),
+        (false, _) => own,
+    };
+    if maps.uids.is_empty() || maps.gids.is_empty() {
+        return Err(Error::spec(format!("/mounts/{index}"), "an idmapped mount needs mappings for uids and gids, its own or the container's"));
+    }
+    let userns = idmap::namespace(&maps)?;
+    let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
+    mount::set_attr(tree, attr, options.idmap.is_some_and(|i| i.recursive))
+        .on("idmap", m.source().as_deref().unwrap_or(Path::new("")).display())
+        .map_err(|e| e.hint("not every file system can be idmapped"))
 }
 
 /// runc's words around a mount that failed, which users search for.

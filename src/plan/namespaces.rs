@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 
+use super::idmap::{self, IdMaps};
 use crate::error::{Error, OnSys, Result};
 use crate::sys::{Errno, fs, ns};
 
@@ -18,7 +19,18 @@ pub struct Namespaces {
     pub time: Option<String>,
     /// Main enters it around the clone, for a child is born in it.
     pub pid: Option<Join>,
+    /// Who clones init instead of main, where main must not go.
+    pub intermediate: Option<ForIntermediate>,
+    /// Of a new user namespace.
+    pub maps: IdMaps,
     pub init: ForInit,
+}
+
+/// A user namespace takes away the right to enter namespaces of the one above it; so those come first, and a process
+/// of its own goes there, for main could not come back.
+pub struct ForIntermediate {
+    /// In this order.
+    pub join: Vec<Join>,
 }
 
 #[derive(Default)]
@@ -26,6 +38,8 @@ pub struct ForInit {
     /// In this order.
     pub join: Vec<Join>,
     pub new_cgroup: bool,
+    /// In a user namespace, new or joined: become its root first.
+    pub own_user: bool,
     /// A new network namespace: its loopback comes up.
     pub loopback: bool,
 }
@@ -71,6 +85,7 @@ const JOIN_ORDER: [u64; 6] = [ns::NEWIPC, ns::NEWUTS, ns::NEWNET, ns::NEWCGROUP,
 
 pub fn build(linux: &Linux) -> Result<Namespaces> {
     let mut plan = Namespaces::default();
+    let mut user = None;
     let listed = linux.namespaces().as_deref().unwrap_or_default();
     for (i, n) in listed.iter().enumerate() {
         let kind = flag(n.typ());
@@ -79,32 +94,68 @@ pub fn build(linux: &Linux) -> Result<Namespaces> {
                 let join = open(kind, path).map_err(|e| e.pointer(format!("/linux/namespaces/{i}/path")))?;
                 match kind {
                     ns::NEWPID => plan.pid = Some(join),
-                    ns::NEWUSER => {
-                        return Err(Error::unsupported("joining a user namespace by path is not supported yet")
-                            .pointer(format!("/linux/namespaces/{i}")));
-                    }
+                    ns::NEWUSER => user = Some(join),
                     _ => plan.init.join.push(join),
                 }
             }
             None => match kind {
                 ns::NEWCGROUP => plan.init.new_cgroup = true,
                 ns::NEWTIME => plan.time = Some(String::new()),
-                ns::NEWUSER => {
-                    return Err(Error::unsupported("user namespaces are not supported yet")
-                        .pointer(format!("/linux/namespaces/{i}")));
-                }
                 _ => plan.born |= kind,
             },
         }
     }
     plan.init.loopback = plan.born & ns::NEWNET != 0;
     plan.init.join.sort_by_key(|j| JOIN_ORDER.iter().position(|k| *k == j.kind));
+    plan.init.own_user = user.is_some() || plan.born & ns::NEWUSER != 0;
+    if plan.born & ns::NEWUSER != 0 {
+        plan.maps = idmap::build(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref(), "/linux")?;
+        if plan.maps.uids.is_empty() || plan.maps.gids.is_empty() {
+            return Err(Error::spec("/linux/uidMappings", "a new user namespace needs mappings for uids and gids"));
+        }
+    }
+    if plan.init.own_user {
+        divide(&mut plan, user)?;
+    }
     if let Some(lines) = &mut plan.time {
         for (clock, o) in linux.time_offsets().iter().flatten() {
             lines.push_str(&format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)));
         }
     }
     Ok(plan)
+}
+
+/// Whose is each namespace? What a joined user namespace owns is entered by init, with the rights it has there; the
+/// rest is entered before, with the rights we have here. The kernel knows the owner: ioctl_nsfs(2).
+fn divide(plan: &mut Namespaces, user: Option<Join>) -> Result<()> {
+    let theirs = match &user {
+        Some(u) => Some(fs::fstat(&u.fd).on("stat", u.path.display())?),
+        None => None,
+    };
+    let later = |j: &Join| -> Result<bool> {
+        let owner = ns::owner(&j.fd).and_then(fs::fstat).on("find the owner of", j.path.display())?;
+        Ok(theirs.is_some_and(|t| t.same(&owner)))
+    };
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    for join in std::mem::take(&mut plan.init.join) {
+        if later(&join)? { after.push(join) } else { before.push(join) }
+    }
+    plan.init.join = after;
+    match plan.pid.take() {
+        Some(pid) if user.is_none() && before.is_empty() => plan.pid = Some(pid),
+        Some(pid) if later(&pid)? => {
+            before.extend(user);
+            before.push(pid);
+            plan.intermediate = Some(ForIntermediate { join: before });
+            return Ok(());
+        }
+        pid => before.extend(pid),
+    }
+    before.extend(user);
+    if !before.is_empty() {
+        plan.intermediate = Some(ForIntermediate { join: before });
+    }
+    Ok(())
 }
 
 fn open(kind: u64, path: &Path) -> Result<Join> {

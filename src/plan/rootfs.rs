@@ -9,7 +9,7 @@ use super::devices::Dev;
 use super::mounts::MountStep;
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::mount::{self, Attr};
-use crate::sys::{fs, ns};
+use crate::sys::{Errno, fs, ns};
 
 /// How the new root becomes `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub enum Enter {
     Pivot,
     /// `--no-pivot`: moved over `/`, for a root on the initial ramfs. The old root stays below, out of reach of paths.
     Move,
-    /// No mount namespace of its own: chroot(2) into a mount tree that is attached nowhere.
+    /// No mount namespace of its own, be it the host's or one that is joined: chroot(2) into a mount tree that is
+    /// attached nowhere. Pivoting would change the root of everybody else in there. Linux 6.15.
     Chroot,
 }
 
@@ -32,6 +33,8 @@ pub struct Rootfs {
     pub readonly: bool,
     /// The last change: `linux.rootfsPropagation`, and whether for all below.
     pub propagation: Option<(u64, bool)>,
+    /// Mounts that become read-only when all is in them.
+    pub readonly_later: Vec<PathBuf>,
 }
 
 /// What a clone of host mounts begins with, before its own options: nothing that happens in the container may get
@@ -88,10 +91,11 @@ pub fn locate(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 /// Opens the root directory and clones its mounts.
 pub fn clone_root(path: &Path, propagation: Option<(u64, bool)>) -> Result<OwnedFd> {
     let missing = |e: Error| match e.errno() {
-        Some(crate::sys::Errno::ENOENT) => e.hint("root.path must name an existing directory, relative to the bundle"),
+        Some(Errno::ELOOP) => e.hint("invalid rootfs: not an absolute path, or a symlink; name the directory itself"),
+        Some(Errno::ENOENT) => e.hint("root.path must name an existing directory, relative to the bundle"),
         _ => e,
     };
-    let dir = fs::open_dir(path)
+    let dir = fs::openat2(fs::AT_FDCWD, path, fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY, 0, fs::Resolve::PLAIN)
         .on("open", format!("rootfs {}", path.display()))
         .map_err(|e| missing(e).pointer("/root/path"))?;
     let tree = mount::clone_tree(&dir, true).on("clone mount source", path.display())?;
@@ -108,8 +112,7 @@ pub fn clone_root(path: &Path, propagation: Option<(u64, bool)>) -> Result<Owned
 
 /// How to enter, from the namespaces and the flag.
 pub fn enter(namespaces: &super::namespaces::Namespaces, no_pivot: bool) -> Enter {
-    let mounts = namespaces.born & ns::NEWNS != 0 || namespaces.init.join.iter().any(|j| j.kind == ns::NEWNS);
-    match (mounts, no_pivot) {
+    match (namespaces.born & ns::NEWNS != 0, no_pivot) {
         (false, _) => Enter::Chroot,
         (true, true) => Enter::Move,
         (true, false) => Enter::Pivot,

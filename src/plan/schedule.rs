@@ -5,13 +5,12 @@ use oci_spec::runtime::{IOPriorityClass, LinuxSchedulerFlag, LinuxSchedulerPolic
 use crate::error::{Error, Result};
 use crate::sys::sched::{Attr, CpuSet};
 
-#[derive(Default)]
 pub struct Schedule {
     pub attr: Option<Attr>,
     /// Class and level.
     pub ioprio: Option<(u32, u32)>,
-    /// What the program runs on; the runtime's own affinity is never passed on by accident.
-    pub affinity: Option<CpuSet>,
+    /// What the program runs on, within its cgroup: all CPUs, never what the runtime's caller happened to be bound to.
+    pub affinity: CpuSet,
 }
 
 pub fn build(process: &Process) -> Result<Schedule> {
@@ -29,7 +28,7 @@ pub fn build(process: &Process) -> Result<Schedule> {
         }
         None => None,
     };
-    Ok(Schedule { attr: process.scheduler().as_ref().map(attr).transpose()?, ioprio, affinity: None })
+    Ok(Schedule { attr: process.scheduler().as_ref().map(attr).transpose()?, ioprio, affinity: CpuSet::all() })
 }
 
 /// sched_setattr(2): `struct sched_attr`.

@@ -1,11 +1,11 @@
 //! Seccomp: the profile of `config.json` becomes a BPF program, ready for seccomp(2).
 //!
-//! The program has two parts. In front a search tree of our own over the call's number, which answers for every call
-//! whose arguments do not matter, and says ENOSYS to calls newer than the profile, as runc does, so that a C library
-//! falls back to the older call instead of failing with the profile's EPERM. Behind it libseccomp's program for all
-//! the rest: argument rules, calls that share a number (socketcall on i386), foreign architectures, the default. Given
-//! all the rules, libseccomp 2.5 needs 20 ms for a docker-sized profile on three architectures, most of them in loops
-//! over its own blocks; given the dozen that need it, half a millisecond. That both mean the same is a test.
+//! For each architecture the program has two parts. In front a search tree of our own over the call's number, which
+//! answers for every call whose arguments do not matter, and says ENOSYS to calls newer than the profile, as runc does,
+//! so that a C library falls back to the older call instead of failing with the profile's EPERM. Behind it what
+//! libseccomp makes of the rest: argument rules, calls that share a number (socketcall on i386), the default. Given all
+//! the rules at once, libseccomp 2.5 needs 20 ms for a docker-sized profile, most of them in loops over its own blocks;
+//! given the few that need it, less than one. That both mean the same is a test.
 //!
 //! Source: config-linux.md#seccomp, and runc for everything that the specification leaves open. [`compile`] depends on
 //! nothing but the profile and libseccomp's [`version`], so a cache can stand in front of it.
@@ -69,43 +69,66 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
     let notify = notify(profile)?;
     let flags = flags(profile, notify.is_some());
 
+    let default = action(profile.default_action(), profile.default_errno_ret());
     let abis: Vec<_> = archs(profile).into_iter().map(|arch| Abi::of(arch, profile, &rules)).collect();
-
-    let mut program = front(&abis);
-    append_rest(profile, &rules, &abis, &mut program)?;
-    let count = program.len() / INSTRUCTION_SIZE;
-    if count > MAX_INSTRUCTIONS {
+    let code = program(&abis, |abi| rest(abi, default, &rules))?;
+    if code.len() > MAX_INSTRUCTIONS {
         let why = format!(
-            "the seccomp profile needs {count} BPF instructions, the kernel takes {MAX_INSTRUCTIONS}"
+            "the seccomp profile needs {} BPF instructions, the kernel takes {MAX_INSTRUCTIONS}",
+            code.len()
         );
         return Err(Error::spec("/linux/seccomp", why));
     }
-    Ok(Filter { program, flags, notify, warnings })
+    Ok(Filter { program: code.iter().flat_map(Instruction::to_bytes).collect(), flags, notify, warnings })
 }
 
-/// Appends what libseccomp makes of the rules that the front cannot answer for.
-fn append_rest(profile: &LinuxSeccomp, rules: &[Rule], abis: &[Abi], program: &mut Vec<u8>) -> Result<()> {
-    let default = action(profile.default_action(), profile.default_errno_ret());
+/// What libseccomp makes of the rules that the front cannot answer for, for one architecture: with several in one
+/// filter, a rule for a call that one of them lacks can spoil that one's program, see [`put_shared_first`].
+fn rest(abi: &Abi, default: ScmpAction, rules: &[Rule<'_>]) -> Result<Vec<Instruction>> {
     let mut ctx = ScmpFilterContext::new(default).map_err(|e| refused("create the filter", &e))?;
-    for abi in abis {
-        ctx.add_arch(scmp_arch(abi.arch))
-            .map_err(|e| refused("add the architecture", &e).pointer("/linux/seccomp/architectures"))?;
-    }
-    for rule in rules.iter().filter(|r| abis.iter().any(|abi| !abi.answers(r))) {
-        let args: Vec<_> = rule.args.iter().map(Comparison::to_scmp).collect();
+    let only = |ctx: &mut ScmpFilterContext| {
+        ctx.add_arch(scmp_arch(abi.arch))?;
+        if abi.arch != NATIVE {
+            ctx.remove_arch(ScmpArch::Native)?;
+        }
+        Ok(())
+    };
+    only(&mut ctx)
+        .map_err(|e| refused("add the architecture", &e).pointer("/linux/seccomp/architectures"))?;
+    let mut shared = HashSet::new();
+    for rule in rules {
+        match number(rule.name, abi.arch) {
+            Number::Own(n) if abi.plain.contains_key(&n) => continue,
+            Number::None => continue,
+            Number::Own(_) => {}
+            Number::Shared(by) => _ = shared.insert(by),
+        }
+        let args: Vec<_> = rule.args.iter().map(|c| c.to_scmp()).collect();
         ctx.add_rule_conditional(rule.action, rule.call, &args).map_err(|e| {
             refused("add the rule", &e).pointer(format!("/linux/seccomp/syscalls/{}", rule.position))
         })?;
     }
-    export(&ctx, program)
+    for by in shared {
+        put_first(&mut ctx, by).map_err(|e| refused("order the rules", &e))?;
+    }
+    export(&ctx)
 }
 
-/// libseccomp's program, appended. It only writes to descriptors (to memory from 2.6 on); a pipe could be too short.
-fn export(ctx: &ScmpFilterContext, program: &mut Vec<u8>) -> Result<()> {
+/// libseccomp 2.5.4 loads the call's number in the first block of an architecture, and has a block for each pseudo
+/// number too, which it then leaves out. Were that the first, the program would compare numbers with the architecture.
+/// So a shared number, which surely has a block of its own, goes before the calls behind it.
+fn put_first(ctx: &mut ScmpFilterContext, shared: &str) -> std::result::Result<(), SeccompError> {
+    ctx.set_syscall_priority(ScmpSyscall::from_name(shared)?, 1).map(|_| ())
+}
+
+/// libseccomp's program. It only writes to descriptors (to memory from 2.6 on), and a pipe could be too short.
+fn export(ctx: &ScmpFilterContext) -> Result<Vec<Instruction>> {
     let memfd = sys::fd::memfd(c"seccomp").on("make a memory file for", "the seccomp program")?;
     ctx.export_bpf(&memfd).map_err(|e| refused("generate the program", &e))?;
     let mut file = File::from(memfd);
-    file.rewind().and_then(|()| file.read_to_end(program)).on("read back", "the seccomp program").map(|_| ())
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).on("read back", "the seccomp program")?;
+    Ok(bytes.as_chunks().0.iter().map(Instruction::of_bytes).collect())
 }
 
 // ---- rules -----------------------------------------------------------------------------------------------------------
@@ -122,6 +145,15 @@ struct Rule<'a> {
     position: usize,
 }
 
+impl Rule<'_> {
+    /// To libseccomp a mask without a bit is no condition at all, and where arguments have 32 bits it sees the lower
+    /// half of the mask alone. Whether such a rule has conditions is for libseccomp to say.
+    fn may_be_void(&self) -> bool {
+        let void = |c: &Comparison| matches!(c.op, ScmpCompareOp::MaskedEqual(mask) if mask as u32 == 0);
+        !self.args.is_empty() && self.args.iter().all(void)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Comparison {
     index: u32,
@@ -130,7 +162,7 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn to_scmp(&self) -> ScmpArgCompare {
+    fn to_scmp(self) -> ScmpArgCompare {
         ScmpArgCompare::new(self.index, self.op, self.value)
     }
 }
@@ -340,6 +372,8 @@ struct Abi {
 
 /// In the number of every x32 call, which otherwise comes as x86_64.
 const X32_BIT: u32 = 1 << 30;
+/// Also the answer to an architecture that the profile does not have.
+const RET_KILL_THREAD: u32 = 0;
 const RET_ERRNO: u32 = 0x0005_0000;
 const RET_ENOSYS: u32 = RET_ERRNO | Errno::ENOSYS as u32;
 
@@ -352,6 +386,11 @@ impl Abi {
                 plain.entry(n).or_insert(returned(rule.action));
             }
         }
+        for rule in rules.iter().filter(|r| r.may_be_void()) {
+            if let Number::Own(n) = number(rule.name, arch) {
+                plain.remove(&n);
+            }
+        }
         let newest = newest(arch, profile);
         if newest.is_some() && matches!(arch, Arch::ScmpArchS390 | Arch::ScmpArchS390x) {
             // setup(2): calls with large numbers come through it, and stay there when the kernel does not know them.
@@ -360,18 +399,9 @@ impl Abi {
         Self { arch, plain, newest }
     }
 
-    /// Does the front do here what the rule says?
-    fn answers(&self, rule: &Rule<'_>) -> bool {
-        match number(rule.name, self.arch) {
-            Number::Own(n) => self.plain.contains_key(&n),
-            Number::Shared => false,
-            Number::None => true,
-        }
-    }
-
-    /// The answers over the numbers from `first` on, in order.
-    fn spans(&self, first: u32) -> Vec<Span> {
-        let mut spans = vec![Span { from: first, answer: None }];
+    /// The answers over all numbers, in order.
+    fn spans(&self) -> Vec<Span> {
+        let mut spans = vec![Span { from: 0, answer: None }];
         for (n, ret) in &self.plain {
             spans.push(Span { from: *n, answer: Some(*ret) });
             spans.push(Span { from: *n + 1, answer: None });
@@ -379,26 +409,43 @@ impl Abi {
         if let Some(n) = self.newest {
             spans.push(Span { from: n + 1, answer: Some(RET_ENOSYS) });
         }
-        spans
+        if self.arch == Arch::ScmpArchX86_64 {
+            // Of an architecture that is not in the profile, or a tracer's -1: libseccomp tells them apart.
+            spans.push(Span { from: X32_BIT, answer: None });
+        }
+        merged(spans)
+    }
+
+    /// As which the kernel names it: x32 calls come as x86_64.
+    fn audit(&self) -> Arch {
+        if self.arch == Arch::ScmpArchX32 { Arch::ScmpArchX86_64 } else { self.arch }
     }
 }
 
+/// The calls behind whose number others are, told by an argument.
+const SHARED: [&str; 2] = ["socketcall", "ipc"];
+
 /// Under what number an architecture has a call.
+#[derive(Clone, Copy, PartialEq)]
 enum Number {
     Own(u32),
-    /// Behind another call's number, told by an argument, or a call behind which others are.
-    Shared,
+    /// That of one of [`SHARED`].
+    Shared(&'static str),
     None,
 }
 
 fn number(name: &str, arch: Arch) -> Number {
-    // seccomp.h: pseudo numbers of calls that an architecture does not have start here, downwards; those above are
-    // parts of socketcall and ipc.
-    const MISSING: i32 = -10_000;
-    match ScmpSyscall::from_name_by_arch(name, scmp_arch(arch)).map(|n| n.as_raw_syscall()) {
-        Ok(0..) if matches!(name, "socketcall" | "ipc") => Number::Shared,
-        Ok(n @ 0..) => Number::Own(n as u32),
-        Ok(n) if n > MISSING => Number::Shared,
+    let Ok(call) = ScmpSyscall::from_name_by_arch(name, scmp_arch(arch)) else {
+        return Number::None;
+    };
+    // Pseudo numbers: seccomp.h, `__PNR_*`.
+    match call.as_raw_syscall() {
+        n @ 0.. => match SHARED.into_iter().find(|shared| *shared == name) {
+            Some(shared) => Number::Shared(shared),
+            None => Number::Own(n as u32),
+        },
+        -199..=-100 => Number::Shared("socketcall"),
+        -299..=-200 => Number::Shared("ipc"),
         _ => Number::None,
     }
 }
@@ -432,20 +479,30 @@ fn returned(action: ScmpAction) -> u32 {
         ScmpAction::Log => 0x7ffc_0000,
         ScmpAction::Allow => 0x7fff_0000,
         // KillThread, and nothing else that this runtime knows.
-        _ => 0,
+        _ => RET_KILL_THREAD,
     }
 }
 
 // ---- the front -------------------------------------------------------------------------------------------------------
 
-const INSTRUCTION_SIZE: usize = 8;
-
 /// `struct sock_filter`.
+#[derive(Clone, Copy, Debug)]
 struct Instruction {
     code: u16,
     jt: u8,
     jf: u8,
     k: u32,
+}
+
+impl Instruction {
+    fn to_bytes(&self) -> [u8; 8] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
+        [a, b, self.jt, self.jf, c, d, e, f]
+    }
+
+    fn of_bytes(&[a, b, jt, jf, c, d, e, f]: &[u8; 8]) -> Self {
+        Self { code: u16::from_ne_bytes([a, b]), jt, jf, k: u32::from_ne_bytes([c, d, e, f]) }
+    }
 }
 
 // Offsets into struct seccomp_data, and the few opcodes that the front is made of; linux/bpf_common.h.
@@ -473,37 +530,32 @@ struct Span {
     answer: Option<u32>,
 }
 
-/// The front as bytes; leaves to the instruction behind its end.
-fn front(abis: &[Abi]) -> Vec<u8> {
-    // From the last architecture to the first, so that the way to the end is known.
-    let mut front = Vec::new();
-    for abi in abis.iter().rev() {
-        let mut spans = abi.spans(0);
-        match abi.arch {
-            // To the kernel this is x86_64, which is always there where x32 can run.
-            Arch::ScmpArchX32 => continue,
-            Arch::ScmpArchX86_64 => {
-                let x32 = abis.iter().find(|a| a.arch == Arch::ScmpArchX32);
-                let none = vec![Span { from: X32_BIT, answer: None }];
-                spans.extend(x32.map_or(none, |x32| x32.spans(X32_BIT)));
+/// For each architecture its front, and behind that its rest, which ends in an answer.
+fn program(abis: &[Abi], rest: impl Fn(&Abi) -> Result<Vec<Instruction>>) -> Result<Vec<Instruction>> {
+    let code_of = |abi: &Abi| -> Result<Vec<Instruction>> {
+        let mut code = search(&abi.spans(), 0);
+        code.extend(rest(abi)?);
+        Ok(code)
+    };
+    let mut program = vec![step(LOAD, ARCH)];
+    let x32 = abis.iter().find(|abi| abi.arch == Arch::ScmpArchX32);
+    for abi in abis {
+        let mut code = code_of(abi)?;
+        match (abi.arch, x32) {
+            (Arch::ScmpArchX86_64, Some(x32)) => {
+                code.splice(0..0, [test(IF_AT_LEAST, X32_BIT, 0, 1), step(JUMP, code.len() as u32)]);
+                code.extend(code_of(x32)?);
             }
+            (Arch::ScmpArchX32, _) if abis.iter().any(|abi| abi.arch == Arch::ScmpArchX86_64) => continue,
             _ => {}
         }
-        let spans = merged(spans);
-        if spans.iter().all(|s| s.answer.is_none()) {
-            continue;
-        }
-        let block = search(&spans, front.len());
-        let mut with_rest =
-            vec![test(IF_EQUAL, abi.arch as u32, 1, 0), step(JUMP, block.len() as u32 + 1), step(LOAD, NR)];
-        with_rest.extend(block);
-        with_rest.append(&mut front);
-        front = with_rest;
+        program.push(test(IF_EQUAL, abi.audit() as u32, 1, 0));
+        program.push(step(JUMP, code.len() as u32 + 1));
+        program.push(step(LOAD, NR));
+        program.extend(code);
     }
-    if !front.is_empty() {
-        front.insert(0, step(LOAD, ARCH));
-    }
-    front.iter().flat_map(to_bytes).collect()
+    program.push(step(RETURN, RET_KILL_THREAD));
+    Ok(program)
 }
 
 /// The later of two spans with one start counts; neighbours with one answer become one span.
@@ -540,11 +592,6 @@ fn search(spans: &[Span], way_to_end: usize) -> Vec<Instruction> {
     code.extend(lower_code);
     code.extend(upper_code);
     code
-}
-
-fn to_bytes(i: &Instruction) -> [u8; INSTRUCTION_SIZE] {
-    let ([a, b], [c, d, e, f]) = (i.code.to_ne_bytes(), i.k.to_ne_bytes());
-    [a, b, i.jt, i.jf, c, d, e, f]
 }
 
 // ---- errors ----------------------------------------------------------------------------------------------------------

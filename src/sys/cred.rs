@@ -149,10 +149,10 @@ pub fn raise_ambient(nr: u32) -> Result<()> {
     cvt(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, nr, 0, 0) }.into()).map(|_| ())
 }
 
-/// setrlimit(2) by the kernel's number of the resource.
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+/// prlimit(2) of a process (0: this one) by the kernel's number of the resource.
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     let none: *mut libc::rlimit64 = std::ptr::null_mut();
     // SAFETY: a struct rlimit64 that lives across the call and a null pointer for the old value.
-    cvt(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, none) }).map(|_| ())
+    cvt(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, none) }).map(|_| ())
 }

@@ -25,6 +25,8 @@ impl Resolve {
     /// Below the directory without any link, crossing mounts.
     pub const NO_LINKS: Self =
         Self(libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS);
+    /// Anywhere, without any link.
+    pub const PLAIN: Self = Self(libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS);
     /// Below the directory on its own file system; plain symlinks may be followed while they stay there.
     pub const BENEATH_LINKS: Self =
         Self(libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_XDEV);

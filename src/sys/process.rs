@@ -58,11 +58,6 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
-    if birth.sibling {
-        // The exit signal is the parent's own then, and must not be given: clone(2).
-        args.flags |= CLONE_PARENT;
-        args.exit_signal = 0;
-    }
     if let Some(dir) = birth.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = dir.as_raw_fd() as u64;
@@ -76,7 +71,21 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
     }
     // SAFETY: the kernel stored a fresh descriptor for the child that was made.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid: pid as Pid, pidfd, ours: !birth.sibling })
+    Ok(Child { pid: pid as Pid, pidfd, ours: true })
+}
+
+/// A fork(2) that comes back twice: with the child's pid in the caller's pid namespace, and with `None` in the child.
+/// For a process that exists to make another; `spawn` is for all others.
+pub fn fork(birth: &Birth<'_>) -> Result<Option<Pid>> {
+    let mut args = CloneArgs { flags: birth.namespaces, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
+    if birth.sibling {
+        // The exit signal is the parent's own then, and must not be given: clone(2).
+        args.flags |= CLONE_PARENT;
+        args.exit_signal = 0;
+    }
+    // SAFETY: as in `spawn`.
+    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    Ok((pid != 0).then_some(pid as Pid))
 }
 
 impl Child {
@@ -216,6 +225,15 @@ pub fn pidfd_getfd(pidfd: impl AsFd, fd: i32) -> Result<OwnedFd> {
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: two integers.
     cvt(unsafe { libc::kill(pid, signal) }.into()).map(|_| ())
+}
+
+/// Until a signal ends it, or its parent's end does.
+pub fn wait_for_ever() {
+    let _ = die_with_parent(libc::SIGKILL);
+    loop {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
 }
 
 /// execve(2). Returns only to say why it did not happen.

@@ -66,6 +66,15 @@ pub fn make_raw(tty: impl AsFd) -> Result<Raw> {
     Ok(Raw { tty, before })
 }
 
+impl Raw {
+    /// Gives another terminal this one's size; that it cannot be told is no reason to stop.
+    pub fn copy_size(&self, other: impl AsFd) {
+        if let Ok(size) = size(&self.tty) {
+            let _ = set_size(other, size);
+        }
+    }
+}
+
 impl Drop for Raw {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(&self.tty, SetArg::TCSANOW, &self.before);

@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::Errno;
 use crate::sys::process::Pid;
 
+use super::Door;
 use super::devices::DeviceRules;
 use super::dir::{self, Dir, Made};
 use super::layout::{self, Layout};
@@ -198,6 +199,19 @@ impl Hierarchies {
             unified.set_absent();
         }
         Ok(())
+    }
+
+    pub fn doors(&self) -> Result<Vec<Door>> {
+        let mut doors = Vec::new();
+        for m in self.members.iter().filter(|m| !m.dir.is_absent()) {
+            let path = m.dir.path().join("tasks");
+            match m.dir.door().on("open", path.display()) {
+                Ok(fd) => doors.push(Door { fd, path, optional: m.is_optional() }),
+                Err(e) if m.is_optional() || self.tolerates(&e) => m.dir.set_absent(),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(doors)
     }
 
     pub fn apply(&self, r: &LinuxResources) -> Result<()> {
