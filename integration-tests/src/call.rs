@@ -382,8 +382,8 @@ pub fn adopt(pid: i32) {
 pub fn wait_for_adopted(pid: i32) -> i32 {
     let mut status = 0;
     let mut reaped = 0;
-    // SAFETY: an int to write to.
     crate::until("the adopted child's end", || {
+        // SAFETY: an int to write to.
         reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
         reaped != 0
     });

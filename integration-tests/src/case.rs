@@ -152,9 +152,9 @@ impl Case {
     /// Deletes the containers that are left, then looks for leaks and removes them. A test's own failure goes first.
     fn close(&self, outcome: Result<(), Box<dyn Any + Send>>) -> Result<(), Box<dyn Any + Send>> {
         let tidy = catch_unwind(AssertUnwindSafe(|| {
-            for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
-                let id = entry.file_name();
-                self.rt(&["delete", "--force", &id.to_string_lossy()]).ok();
+            for state in leaks::states(&self.root) {
+                let id = state.file_name().expect("a name").to_string_lossy();
+                self.rt(&["delete", "--force", &id]).ok();
             }
             self.last_acts.take().into_iter().rev().for_each(|act| act());
             self.nothing_left();

@@ -21,7 +21,7 @@ pub fn find(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
     let mut all = processes(token);
     all.extend(mounts(token).into_iter().map(Leak::Mount));
     all.extend(cgroups(token).into_iter().map(Leak::Cgroup));
-    all.extend(entries(root).into_iter().map(Leak::State));
+    all.extend(states(root).into_iter().map(Leak::State));
     for place in ["/tmp", "/run", "/run/runc", "/run/orlop", "/var/tmp", "/dev/shm", "/dev/mqueue"] {
         let named = |p: &PathBuf| p.to_string_lossy().contains(token) && !ours.starts_with(p);
         all.extend(entries(Path::new(place)).into_iter().filter(named).map(Leak::File));
@@ -37,6 +37,12 @@ pub fn lasting(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
         found.is_empty()
     });
     found
+}
+
+/// What is in the state root; crun keeps a hidden directory there for all its containers.
+pub fn states(root: &Path) -> Vec<PathBuf> {
+    let kept = |p: &PathBuf| crate::name() == "crun" && p.ends_with(".empty-directory");
+    entries(root).into_iter().filter(|p| !kept(p)).collect()
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

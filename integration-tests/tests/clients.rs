@@ -59,11 +59,7 @@ fn containerd_features() {
     check(|t| {
         let f = t.rt(&["features"]).ok().json();
         assert_eq!(f["linux"]["mountExtensions"]["idmap"]["enabled"], true);
-        assert_eq!(
-            f["annotations"]["org.opencontainers.runc.checkpoint.enabled"].is_string()
-                || f["annotations"].is_object(),
-            true
-        );
+        assert!(f["annotations"].is_object());
     });
 }
 

@@ -12,8 +12,10 @@ mod kernel;
 
 use std::ffi::{CStr, c_char, c_int};
 
+/// # Safety
+/// Called by the C runtime only, with what the kernel handed over.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let fds = facts::open_descriptors();
     let args: Vec<String> = (0..argc as usize)
         .map(|i| {
