@@ -416,7 +416,7 @@ impl Dice {
 
 /// How many profiles: a short form for every day, any number by the environment.
 fn rounds() -> u64 {
-    std::env::var("ORLOP_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+    std::env::var("ORLOP_TEST_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30)
 }
 
 /// Names that mean one plain number on all the architectures of the tests.
