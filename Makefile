@@ -1,0 +1,114 @@
+# The one door: `make` alone prints what there is, from the ## comments below.
+#
+# RUNTIME names the runtime under test: orlop (the default, built first), runc, crun, youki (installed first by
+# hack/peers), or a path.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+arch := $(shell uname -m)
+target := $(arch)-unknown-linux-gnu
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+binary := $(CARGO_TARGET_DIR)/$(target)/release/orlop
+
+# .cargo/config.toml is written for x86_64. Elsewhere the environment, which wins, names the target and libseccomp.a.
+ifneq ($(arch),x86_64)
+export CARGO_BUILD_TARGET := $(target)
+export LIBSECCOMP_LIB_PATH := $(shell gcc -print-file-name=libseccomp.a | xargs dirname)
+endif
+
+RUNTIME ?= orlop
+PREFIX ?= /usr/local
+peers := runc crun youki
+ifeq ($(RUNTIME),orlop)
+runtime := $(binary)
+installed := build
+else ifneq ($(filter $(RUNTIME),$(peers)),)
+runtime := $(CURDIR)/.cache/peers/bin/$(RUNTIME)
+installed := peer
+else
+runtime := $(abspath $(RUNTIME))
+installed :=
+endif
+
+# What `orlop --version` calls the commit: the last one that touched what is built, so that others cost no rebuild.
+sources := src Cargo.toml Cargo.lock .cargo
+commit = $(shell git describe --always --long --tags $$(git rev-list -1 HEAD -- $(sources)) 2>/dev/null)$(shell \
+	[ -z "$$(git status --porcelain -- $(sources) 2>/dev/null)" ] || echo -dirty)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: RUNTIME=runc|crun|youki|/path (itest, validate, clients), PREFIX, DESTDIR (install), ARGS (passed on)"
+
+# ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: build debug install clean print-binary
+build: ## the release binary, static; prints its size
+	@ORLOP_COMMIT=$(commit) cargo build --release --locked --bin orlop
+	@printf '%s: %s bytes (%s MiB)\n' "$(binary)" $$(stat -c %s "$(binary)") \
+		$$(stat -c %s "$(binary)" | awk '{ printf "%.2f", $$1 / 1048576 }')
+
+debug: ## a binary with debug information
+	cargo build --locked --bin orlop
+
+install: build ## puts the release binary into DESTDIR/PREFIX/bin
+	install -D -m 755 "$(binary)" "$(DESTDIR)$(PREFIX)/bin/orlop"
+
+clean: ## removes what was built (not .cache: reference runtimes, clients, the suite)
+	cargo clean
+	rm -rf out
+
+# For scripts.
+print-binary:
+	@echo "$(binary)"
+
+# ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: test unit itest itest-runc validate clients bench peers peer need-test
+test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
+
+unit: ## tests of decisions, as values; no privileges needed
+	cargo test --locked --package orlop $(ARGS)
+
+itest: need-test $(installed) ## drives the RUNTIME on real bundles; ARGS=filter chooses tests
+	RUNTIME="$(runtime)" integration-tests/run $(ARGS)
+
+itest-runc: ## the same tests on the reference: proves the tests
+	@$(MAKE) --no-print-directory itest RUNTIME=runc
+
+validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, judged by its ledger
+	RUNTIME="$(runtime)" oci-validation/run $(ARGS)
+
+clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
+	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
+
+bench: need-test build ## orlop beside crun and runc: times, memory, system calls; ARGS=--quick is shorter
+	ORLOP="$(binary)" hack/bench/run $(ARGS)
+
+peers: ## installs the reference runtimes: runc, crun (ARGS=youki: that one, minutes)
+	hack/peers $(ARGS)
+
+peer:
+	@hack/peers $(RUNTIME)
+
+need-test:
+	@hack/setup build test
+
+# ── judging the source ───────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: lint deny docs
+scripts = $(shell git ls-files -co --exclude-standard | xargs -r grep -lE -m 1 '^\#!/bin/(ba)?sh')
+
+lint: ## rustfmt, clippy with warnings as errors, shellcheck where there is one
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck -x -P SCRIPTDIR -S warning $(scripts); \
+	else echo "shellcheck is not installed: scripts are not checked"; fi
+
+deny: ## licences, sources and versions of the crates, by deny.toml; advisories where their database is
+	hack/licences
+
+docs: ## writes docs/conformance.md anew from the validation suite's ledger and last results
+	hack/conformance >docs/conformance.md
