@@ -324,11 +324,6 @@ impl Cgroup {
         self.main_dir().is_some_and(Dir::exists)
     }
 
-    /// Nobody is in it: it may be taken over.
-    pub fn check_unused(&self) -> Result<()> {
-        self.dirs().into_iter().try_for_each(check_empty)
-    }
-
     pub fn is_v2(&self) -> bool {
         matches!(self.tree, Tree::V2(_))
     }
