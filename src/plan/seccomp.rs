@@ -83,11 +83,16 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter> {
         );
         return Err(Error::spec("/linux/seccomp", why));
     }
-    Ok(Filter { program: code.iter().flat_map(Instruction::to_bytes).collect(), flags, notify, warnings })
+    Ok(Filter {
+        program: code.into_iter().flat_map(Instruction::to_bytes).collect(),
+        flags,
+        notify,
+        warnings,
+    })
 }
 
 /// What libseccomp makes of the rules that the front cannot answer for, for one architecture: with several in one
-/// filter, a rule for a call that one of them lacks can spoil that one's program, see [`put_shared_first`].
+/// filter, a rule for a call that one of them lacks can spoil that one's program, see [`put_first`].
 fn rest(abi: &Abi, default: ScmpAction, rules: &[Rule<'_>]) -> Result<Vec<Instruction>> {
     let mut ctx = ScmpFilterContext::new(default).map_err(|e| refused("create the filter", &e))?;
     let only = |ctx: &mut ScmpFilterContext| {
@@ -499,7 +504,7 @@ struct Instruction {
 }
 
 impl Instruction {
-    fn to_bytes(&self) -> [u8; 8] {
+    fn to_bytes(self) -> [u8; 8] {
         let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [a, b, self.jt, self.jf, c, d, e, f]
     }

@@ -520,7 +520,7 @@ fn libseccomp_alone(p: &LinuxSeccomp) -> Result<Vec<(Arch, Vec<u8>)>> {
         .map(|arch| {
             let no_front = Abi { arch, plain: BTreeMap::new(), newest: None };
             let code = rest(&no_front, default, &rules)?;
-            Ok((arch, code.iter().flat_map(Instruction::to_bytes).collect()))
+            Ok((arch, code.into_iter().flat_map(Instruction::to_bytes).collect()))
         })
         .collect()
 }
