@@ -16,7 +16,10 @@
 //! | [`seal`], [`log`], [`error`], [`sys`] | the floor; `sys` alone has `unsafe` |
 
 #![deny(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)
+)]
 
 pub mod cgroup;
 pub mod cli;

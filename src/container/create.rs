@@ -67,8 +67,11 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     check_preserved(&request, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
-    request.bundle = std::fs::canonicalize(&request.bundle).on("chdir", request.bundle.display())?;
+    #[expect(clippy::disallowed_methods, reason = "the bundle is the host's, and `state` shows its resolved path")]
+    let bundle = std::fs::canonicalize(&request.bundle).on("chdir", request.bundle.display())?;
+    request.bundle = bundle;
     // Hooks run in the bundle, as with runc.
+    #[expect(clippy::disallowed_methods, reason = "the bundle is the host's")]
     std::env::set_current_dir(&request.bundle).on("chdir", request.bundle.display())?;
     let loaded = spec::load(&fs::open_dir(".").on("open", request.bundle.display())?)?;
     for w in loaded.warnings.iter().chain(&rules::check(&loaded.spec)?) {
@@ -158,9 +161,7 @@ fn make(
     };
     let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
     // Somebody else's cgroup must not come into the record: a delete would kill all in it.
-    if cgroup.exists() {
-        cgroup.check_unused().within("unable to apply cgroup configuration")?;
-    }
+    cgroup.check_free().within("unable to apply cgroup configuration")?;
     // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
     entry.save(&record)?;
     entry.save_config(raw)?;
@@ -197,10 +198,10 @@ fn make(
     warnings.iter().for_each(|w| log.warn(w));
     let mut launched = launch::launch(plan, &cgroup, resources, log)
         .within("unable to start container process")?;
-    if let Some(path) = &request.console_socket {
-        if let Some(master) = launched.console.take() {
-            send_console(path, master)?;
-        }
+    if let Some(path) = &request.console_socket
+        && let Some(master) = launched.console.take()
+    {
+        send_console(path, master)?;
     }
     let pid = launched.child.pid();
     log.debug(&format!("container {} is ready, its init is process {pid}", entry.id));

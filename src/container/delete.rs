@@ -56,21 +56,20 @@ pub fn delete(store: &Store, id: &Id, force: bool, log: &Log) -> Result<()> {
 /// Kills init and waits until it is gone: a cgroup cannot be removed before.
 fn end(record: &Record) {
     let cgroup = Cgroup::from_record(&record.cgroup);
-    if let Some(init) = record.init.filter(|i| process::lives(i.pid, i.start_time)) {
-        if let Ok(pidfd) = process::pidfd_open(init.pid) {
-            // Between the look and the open the pid may have changed hands.
-            if process::lives(init.pid, init.start_time) {
-                let _ = process::pidfd_send_signal(&pidfd, SIGKILL);
-                // A frozen process dies when it thaws.
-                if let Ok(c) = &cgroup {
-                    if c.is_frozen().unwrap_or(false) {
-                        let _ = c.thaw();
-                    }
-                }
-                use std::os::fd::AsFd;
-                let _ = process::poll_read(&[pidfd.as_fd()], Deadline::after(PATIENCE));
-            }
+    if let Some(init) = record.init.filter(|i| process::lives(i.pid, i.start_time))
+        && let Ok(pidfd) = process::pidfd_open(init.pid)
+        // Between the look and the open the pid may have changed hands.
+        && process::lives(init.pid, init.start_time)
+    {
+        let _ = process::pidfd_send_signal(&pidfd, SIGKILL);
+        // A frozen process dies when it thaws.
+        if let Ok(c) = &cgroup
+            && c.is_frozen().unwrap_or(false)
+        {
+            let _ = c.thaw();
         }
+        use std::os::fd::AsFd;
+        let _ = process::poll_read(&[pidfd.as_fd()], Deadline::after(PATIENCE));
     }
 }
 

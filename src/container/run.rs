@@ -3,7 +3,7 @@
 use super::create::{self, Created, Request};
 use super::store::Store;
 use super::{Id, delete, start};
-use crate::error::{Context, OnSys, Result};
+use crate::error::{Context, Error, OnSys, Result};
 use crate::launch::relay::Relay;
 use crate::log::Log;
 use crate::sys::process::{self, Deadline, Exit};
@@ -29,7 +29,9 @@ pub fn run(store: &Store, id: &Id, request: Request, foreground: Option<Foregrou
     let mut relay = Relay::new()?;
     let mut created = create::create(store, id, request, log)?;
     if let Some(master) = created.console.take() {
-        relay.attach(master)?;
+        if let Err(e) = relay.attach(master) {
+            return Err(undo(created, e, log));
+        }
     }
     let Created { entry, record, child, .. } = begin(created, log)?;
     let exit = relay.wait(child)?;
@@ -50,11 +52,14 @@ fn begin(mut created: Created, log: &Log) -> Result<Created> {
         .and_then(|()| start::run_poststart(&created.record, &created.poststart, log));
     match started {
         Ok(()) => Ok(created),
-        Err(e) => {
-            let Created { entry, record, child, .. } = created;
-            drop(child);
-            let _ = delete::destroy(&entry, &record, log);
-            Err(e)
-        }
+        Err(e) => Err(undo(created, e, log)),
     }
+}
+
+fn undo(created: Created, e: Error, log: &Log) -> Error {
+    let Created { entry, record, child, .. } = created;
+    // Killed and reaped; its cgroup can go.
+    drop(child);
+    let _ = delete::destroy(&entry, &record, log);
+    e
 }

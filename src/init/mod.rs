@@ -116,7 +116,7 @@ fn become_container(
     process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
     exec::enter_cwd(&program, true, &mut entered)?;
     // As the user who will execute it; a missing program is an error of `create`.
-    let file = exec::find(&program)?;
+    let file = if program.is_none() { std::ffi::CString::default() } else { exec::find(&program)? };
     kernel::personality(&kernel)?;
 
     drop(root);
@@ -132,6 +132,9 @@ fn become_container(
     if !hooks.start_container.is_empty() {
         let state = hooks.state.json("created", pid);
         hooks::run_all("startContainer", &hooks.start_container, &state)?;
+    }
+    if program.is_none() {
+        process::exit_now(0);
     }
     // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this.
     load(&filter)?;

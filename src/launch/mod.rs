@@ -77,6 +77,8 @@ fn converse(
     if let Some(r) = resources {
         cgroup.apply(r).within("unable to apply cgroup configuration")?;
     }
+    // After init has made its nodes, which it may not open itself any more then.
+    cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")?;
     let state = &main.hooks.state;
     if !main.hooks.prestart.is_empty() || !main.hooks.create_runtime.is_empty() {
         let json = state.json("creating", pid);

@@ -16,6 +16,17 @@ pub struct Program {
     pub wants_home: bool,
 }
 
+impl Program {
+    /// For a container without a process: it ends as soon as it starts.
+    pub fn none() -> Self {
+        Self { argv: Vec::new(), env: Vec::new(), cwd: c"/".to_owned(), wants_home: false }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.argv.is_empty()
+    }
+}
+
 pub fn build(process: &Process) -> Result<Program> {
     let c = |s: &str, pointer: String| {
         CString::new(s).map_err(|_| Error::spec(pointer, format!("{s:?} holds a NUL byte")))

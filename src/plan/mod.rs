@@ -18,9 +18,9 @@ pub mod seccomp;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, DeviceRules};
 use crate::error::{Error, OnSys, Result};
 use crate::host::Host;
 use crate::init::gate::Gate;
@@ -46,6 +46,8 @@ pub struct ForMain {
     pub maps: idmap::IdMaps,
     /// In a user namespace init may not raise limits; main does it.
     pub rlimits: Vec<identity::Rlimit>,
+    /// Which devices the container may use; those that every container may, too.
+    pub devices: DeviceRules,
     pub oom_score_adj: Option<i32>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
@@ -82,7 +84,9 @@ pub struct Options<'a> {
 }
 
 pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
-    let process = spec.process().as_ref().ok_or_else(|| Error::spec("/process", "process property must not be empty"))?;
+    // Spec: without a process there is a container to create, and nothing to run in it when it starts.
+    let nobody = Process::default();
+    let process = spec.process().as_ref().unwrap_or(&nobody);
     let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
     refuse_unbuilt(spec)?;
     let namespaces = namespaces::build(linux)?;
@@ -101,7 +105,10 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
     let readonly_later = mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect();
     let enter = rootfs::enter(&namespaces, options.no_pivot);
-    let mut program = exec::build(process)?;
+    let mut program = match spec.process() {
+        Some(p) => exec::build(p)?,
+        None => exec::Program::none(),
+    };
     for e in &options.extra_env {
         program.env.push(std::ffi::CString::new(e.as_str()).map_err(|_| Error::bug("NUL in the environment"))?);
     }
@@ -118,6 +125,10 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             intermediate: namespaces.intermediate,
             maps: namespaces.maps,
             rlimits: if namespaces.init.own_user { identity.rlimits.clone() } else { Vec::new() },
+            devices: DeviceRules::from_config(
+                linux.resources().as_ref().and_then(|r| r.devices().as_deref()).unwrap_or_default(),
+                linux.devices().as_deref().unwrap_or_default(),
+            )?,
             oom_score_adj: process.oom_score_adj(),
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),

@@ -215,11 +215,11 @@ fn failing(m: &Mount) -> String {
 
 fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     let fstype = m.typ().clone().unwrap_or_default();
-    if fstype == "cgroup" {
-        if let Some(hierarchies) = v1_hierarchies(input)? {
-            let readonly = options.set & mount::ATTR_RDONLY != 0;
-            return Ok(What::CgroupV1 { hierarchies, readonly });
-        }
+    if fstype == "cgroup"
+        && let Some(hierarchies) = v1_hierarchies(input)?
+    {
+        let readonly = options.set & mount::ATTR_RDONLY != 0;
+        return Ok(What::CgroupV1 { hierarchies, readonly });
     }
     let fstype = if fstype == "cgroup" { "cgroup2".to_owned() } else { fstype };
     if fstype.is_empty() {

@@ -58,6 +58,7 @@ pub fn parse_config(raw: Vec<u8>) -> Result<Loaded> {
 /// Reads a process document: `exec --process FILE`. The second value is warnings.
 pub fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
     // The user names this file, so it may be a pipe.
+    #[expect(clippy::disallowed_methods, reason = "a file of the host")]
     let file = File::open(path).on("open", path.display())?;
     let raw = read(file, path.display().to_string())?;
     parse_process(&raw).within_with(|| format!("unable to load {}", path.display()))
@@ -87,17 +88,19 @@ fn read_config(bundle: BorrowedFd<'_>) -> Result<Vec<u8>> {
             return Err(Error::new(Kind::NotFound, "JSON specification file config.json not found")
                 .hint("is this a bundle? `orlop spec` writes a config.json to begin with"));
         }
-        Err(Errno::ENXIO) => return Err(irregular()),
+        Err(Errno::ENXIO) => return Err(irregular(false)),
         r => r.on("open", "config.json")?,
     };
-    if !fs::fstat(&fd).on("stat", "config.json")?.is_file() {
-        return Err(irregular());
+    let stat = fs::fstat(&fd).on("stat", "config.json")?;
+    if !stat.is_file() {
+        return Err(irregular(stat.is_dir()));
     }
     read(File::from(fd), "config.json".to_owned())
 }
 
-fn irregular() -> Error {
-    Error::new(Kind::Spec, "unable to load config.json: it is not a regular file")
+fn irregular(is_dir: bool) -> Error {
+    let what = if is_dir { "it is a directory" } else { "it is not a regular file" };
+    Error::new(Kind::Spec, format!("unable to load config.json: {what}"))
 }
 
 fn read(file: File, name: String) -> Result<Vec<u8>> {

@@ -246,9 +246,18 @@ impl Findings {
 
 fn version(f: &Facts<'_>, out: &mut Findings) {
     let Some(version) = f.spec.map(Spec::version) else { return };
-    if !version.is_empty() && !version.starts_with("1.") {
+    if !is_semantic(version) {
+        out.wrong("/ociVersion", format!("ociVersion {version:?} is no version of the form MAJOR.MINOR.PATCH"));
+    } else if !version.starts_with("1.") {
         out.warn(format!("ociVersion {version:?} is not known here; reading it as 1.3.0"));
     }
+}
+
+/// Spec: config.md, "Specification version": SemVer 2.0.0.
+fn is_semantic(version: &str) -> bool {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let number = |p: &str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit());
+    core.split('.').count() == 3 && core.split('.').all(number)
 }
 
 fn root(f: &Facts<'_>, out: &mut Findings) {
@@ -340,7 +349,7 @@ fn rlimits(f: &Facts<'_>, out: &mut Findings) {
         }
         seen.push(name);
         if r.soft() > r.hard() {
-            out.wrong(at, format!("{name}: soft limit {} is above the hard limit {}", r.soft(), r.hard()));
+            out.wrong(at, format!("{name}: soft limit {} is above the hard limit {}: invalid argument", r.soft(), r.hard()));
         }
     }
 }
@@ -460,7 +469,7 @@ fn names(f: &Facts<'_>, out: &mut Findings) {
             out.wrong(&at, format!("unable to set {member} without a private UTS namespace"));
         }
         if name.len() > MOST {
-            out.wrong(&at, format!("{member} is longer than {MOST} bytes"));
+            out.wrong(&at, format!("{member} is longer than {MOST} bytes: invalid argument"));
         }
         out.nul(at, member, name);
     }
@@ -526,13 +535,16 @@ fn mount_types(f: &Facts<'_>, out: &mut Findings) {
 fn bind_options(f: &Facts<'_>, out: &mut Findings) {
     for (i, m) in f.mounts().iter().enumerate().filter(|(_, m)| is_bind(m)) {
         if m.source().is_none() {
-            out.wrong(format!("/mounts/{i}"), "a bind mount needs a source");
+            let to = m.destination().display();
+            out.wrong(format!("/mounts/{i}"), format!("a bind mount needs a source (destination {to})"));
         }
         let known = |o: &str| o.is_empty() || mount_options::names().any(|n| n == o);
         let Some((o, option)) = m.options().iter().flatten().enumerate().find(|(_, o)| !known(o)) else {
             continue;
         };
-        let said = format!("bind mounts cannot have any filesystem-specific options applied: {option:?}");
+        let to = m.destination().display();
+        let said =
+            format!("bind mounts cannot have any filesystem-specific options applied: {option:?} (destination {to})");
         out.wrong(format!("/mounts/{i}/options/{o}"), said);
     }
 }
@@ -637,10 +649,8 @@ fn user_namespace(f: &Facts<'_>, out: &mut Findings) {
     if ns.is_none() {
         if mapped {
             let at = if uids.is_empty() { "/linux/gidMappings" } else { "/linux/uidMappings" };
-            out.wrong(
-                at,
-                "user namespace mappings specified, but user namespace isn't enabled in the config",
-            );
+            // As runc: podman writes them for containers that share the host's user namespace.
+            out.warn(format!("{at}: ignoring mappings without a user namespace"));
         }
         return;
     }

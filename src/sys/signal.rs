@@ -34,6 +34,7 @@ pub struct Watch(SignalFd);
 
 impl Watch {
     /// The next signal that has come, if any.
+    #[expect(clippy::should_implement_trait, reason = "reading can fail")]
     pub fn next(&mut self) -> Result<Option<i32>> {
         loop {
             match self.0.read_signal() {

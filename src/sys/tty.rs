@@ -62,6 +62,8 @@ pub fn make_raw(tty: impl AsFd) -> Result<Raw> {
     let before = termios::tcgetattr(&tty)?;
     let mut raw = before.clone();
     termios::cfmakeraw(&mut raw);
+    // Output is still cooked, as runc and its clients have it: the inner terminal leaves the carriage returns to us.
+    raw.output_flags.insert(termios::OutputFlags::OPOST);
     termios::tcsetattr(&tty, SetArg::TCSANOW, &raw)?;
     Ok(Raw { tty, before })
 }
