@@ -73,6 +73,7 @@ names() { sed -n 's/^feature_\([a-z0-9_]*\)().*/\1/p' "$0"; }
 
 main() {
 	if [ "${1:-}" = --feature ]; then
+		# Clients inherit this one too, and pass it on to the runtime: it must not get into a container.
 		exec 9>&2
 		trap 'echo "WHY line $LINENO: $BASH_COMMAND: status $?" >&9' ERR
 		cd "$scratch"
