@@ -25,8 +25,9 @@ use crate::sys::{Errno, fs};
 
 use lenient::Document;
 
-/// The largest document that is read. The largest that was ever seen in the wild has some 2 MiB.
-const MAX_SIZE: usize = 64 << 20;
+/// The largest document that is read. Two or three MiB are the most that an honest one has: arguments and environment
+/// end there (execve(2)), and so does patience with mounts.
+const MAX_SIZE: usize = 16 << 20;
 
 /// A configuration, read.
 #[derive(Debug)]

@@ -399,7 +399,7 @@ fn files_that_are_none() {
     assert_eq!(e.kind(), Kind::NotFound);
 
     std::fs::create_dir(&at).unwrap();
-    assert!(load().unwrap_err().to_string().contains("not a regular file"));
+    assert!(load().unwrap_err().to_string().contains("it is a directory"));
     std::fs::remove_dir(&at).unwrap();
 
     let dirfd = fs::open_dir(&dir).unwrap();
@@ -413,7 +413,7 @@ fn files_that_are_none() {
     std::fs::remove_file(&at).unwrap();
 
     std::fs::File::create(&at).unwrap().set_len(100 << 20).unwrap();
-    assert!(load().unwrap_err().to_string().contains("config.json is larger than 64 MiB"));
+    assert!(load().unwrap_err().to_string().contains("config.json is larger than 16 MiB"));
 
     std::fs::write(&at, "{}").unwrap();
     assert_eq!(load().unwrap().raw, b"{}");
