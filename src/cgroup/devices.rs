@@ -91,12 +91,24 @@ impl fmt::Display for Which {
 }
 
 /// A default, and the devices for which the opposite holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct DeviceRules {
     /// What holds for a device that no exception names.
     pub allow: bool,
     pub exceptions: BTreeMap<Which, Access>,
+    /// In which order the exceptions came. The kernel keeps a list in the order of writing, and those who read it
+    /// expect the configuration's rules before ours.
+    order: Vec<Which>,
 }
+
+/// Rules are the same when they mean the same.
+impl PartialEq for DeviceRules {
+    fn eq(&self, other: &Self) -> bool {
+        (self.allow, &self.exceptions) == (other.allow, &other.exceptions)
+    }
+}
+
+impl Eq for DeviceRules {}
 
 /// One write to `devices.allow` or `devices.deny`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +218,9 @@ impl DeviceRules {
 
     fn add(&mut self, which: Which, access: Access, allow: bool) -> std::result::Result<(), String> {
         if allow != self.allow {
+            if !self.exceptions.contains_key(&which) {
+                self.order.push(which);
+            }
             let e = self.exceptions.entry(which).or_default();
             *e = e.or(access);
             return Ok(());
@@ -229,6 +244,7 @@ impl DeviceRules {
             *has = has.without(access);
             if has.is_empty() {
                 self.exceptions.remove(&which);
+                self.order.retain(|w| *w != which);
             }
         }
         Ok(())
@@ -247,7 +263,9 @@ impl DeviceRules {
             &now.exceptions
         };
         let mut change = |from: &BTreeMap<Which, Access>, to: &BTreeMap<Which, Access>, allow: bool| {
-            for (which, access) in from {
+            let told = self.order.iter().filter_map(|w| from.get_key_value(w));
+            let rest = from.iter().filter(|(w, _)| !self.order.contains(w));
+            for (which, access) in told.chain(rest) {
                 let differs = access.without(to.get(which).copied().unwrap_or_default());
                 if !differs.is_empty() {
                     steps.push(Step { allow, line: format!("{which} {differs}") });

@@ -139,8 +139,7 @@ fn make(
     let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
     let cgroup = match request.manager {
         Manager::Disabled => Cgroup::none(),
-        Manager::Cgroupfs => Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)
-            .map_err(|e| e.pointer("/linux/cgroupsPath"))?,
+        Manager::Cgroupfs => Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)?,
     };
     let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let new_pid = |l: &oci_spec::runtime::Linux| {

@@ -28,10 +28,10 @@ pub fn run(store: &Store, id: &Id, request: Request, foreground: Option<Foregrou
     // Before init exists: its end may come at once.
     let mut relay = Relay::new()?;
     let mut created = create::create(store, id, request, log)?;
-    if let Some(master) = created.console.take() {
-        if let Err(e) = relay.attach(master) {
-            return Err(undo(created, e, log));
-        }
+    if let Some(master) = created.console.take()
+        && let Err(e) = relay.attach(master)
+    {
+        return Err(undo(created, e, log));
     }
     let Created { entry, record, child, .. } = begin(created, log)?;
     let exit = relay.wait(child)?;

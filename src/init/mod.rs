@@ -73,8 +73,12 @@ fn become_container(
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
-    let crate::plan::rootfs::Rootfs { tree, enter, mounts, dev, paths, readonly, propagation, readonly_later } =
+    let crate::plan::rootfs::Rootfs { tree, path, enter, mounts, dev, paths, readonly, propagation, readonly_later } =
         rootfs;
+    let tree = match tree {
+        Some(tree) => tree,
+        None => crate::plan::rootfs::clone_root(&path, propagation)?,
+    };
     let root = rootfs::attach(tree, enter)?;
     rootfs::assemble(&root, mounts, dev.as_ref())?;
     // Limits, the host's hooks and the filter are main's to make meanwhile.
@@ -83,6 +87,8 @@ fn become_container(
     schedule::apply(&schedule)?;
     // Spec: after the namespaces exist and the mounts are made, before pivot_root.
     if !hooks.create_container.is_empty() {
+        // As with runc, they find themselves in the root file system.
+        sys::mount::fchdir(root.fd()).map_err(|e| Error::sys("chdir to", "the root file system", e))?;
         let state = hooks.state.json("creating", pid);
         hooks::run_all("createContainer", &hooks.create_container, &state)?;
     }

@@ -81,9 +81,9 @@ fn converse(
     cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")?;
     let state = &main.hooks.state;
     if !main.hooks.prestart.is_empty() || !main.hooks.create_runtime.is_empty() {
-        let json = state.json("creating", pid);
-        hooks::run_all("prestart", &main.hooks.prestart, &json)?;
-        hooks::run_all("createRuntime", &main.hooks.create_runtime, &json)?;
+        // prestart hooks are older than the status "creating", and were promised a container that is created.
+        hooks::run_all("prestart", &main.hooks.prestart, &state.json("created", pid))?;
+        hooks::run_all("createRuntime", &main.hooks.create_runtime, &state.json("creating", pid))?;
     }
     link.proceed(&filter)?;
     ready(link, &mut console)?;

@@ -88,11 +88,13 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let nobody = Process::default();
     let process = spec.process().as_ref().unwrap_or(&nobody);
     let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
-    refuse_unbuilt(spec)?;
+    refuse_unbuilt(spec, host, warnings)?;
     let namespaces = namespaces::build(linux)?;
     let propagation = rootfs::wanted_propagation(spec)?;
     let root = rootfs::locate(spec, options.bundle)?;
-    let tree = rootfs::clone_root(&root, propagation)?;
+    let joined_mounts = namespaces.init.join.iter().any(|j| j.kind == ns::NEWNS)
+        || namespaces.intermediate.as_ref().is_some_and(|i| i.join.iter().any(|j| j.kind == ns::NEWNS));
+    let tree = if joined_mounts { None } else { Some(rootfs::clone_root(&root, propagation)?) };
     let new_cgroup_namespace =
         namespaces.init.new_cgroup || namespaces.init.join.iter().any(|j| j.kind == ns::NEWCGROUP);
     let input = mounts::Input {
@@ -138,6 +140,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             namespaces: namespaces.init,
             rootfs: rootfs::Rootfs {
                 tree,
+                path: root,
                 enter,
                 mounts,
                 dev: devices::build(spec)?,
@@ -158,20 +161,26 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     })
 }
 
+/// A label means nothing to a kernel without its module: clients write one all the same.
+fn lsm(asked: bool, there: bool, what: &str, pointer: &str, warnings: &mut Vec<String>) -> Result<()> {
+    match (asked, there) {
+        (true, true) => Err(Error::unsupported(format!("an {what} is not supported yet")).pointer(pointer)),
+        (true, false) => {
+            warnings.push(format!("{pointer}: ignoring the {what}, this kernel has no such security module"));
+            Ok(())
+        }
+        (false, _) => Ok(()),
+    }
+}
+
 /// Rooms that are not built yet refuse by name rather than leave something out in silence.
-fn refuse_unbuilt(spec: &Spec) -> Result<()> {
+fn refuse_unbuilt(spec: &Spec, host: &Host, warnings: &mut Vec<String>) -> Result<()> {
     let (Some(process), Some(linux)) = (spec.process(), spec.linux()) else { return Ok(()) };
     let no = |what: &str, pointer: &str| Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer));
     let named = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
-    if named(process.apparmor_profile()) {
-        return no("an AppArmor profile", "/process/apparmorProfile");
-    }
-    if named(process.selinux_label()) {
-        return no("an SELinux label", "/process/selinuxLabel");
-    }
-    if named(linux.mount_label()) {
-        return no("an SELinux mount label", "/linux/mountLabel");
-    }
+    lsm(named(process.apparmor_profile()), host.apparmor, "AppArmor profile", "/process/apparmorProfile", warnings)?;
+    lsm(named(process.selinux_label()), host.selinux, "SELinux label", "/process/selinuxLabel", warnings)?;
+    lsm(named(linux.mount_label()), host.selinux, "SELinux mount label", "/linux/mountLabel", warnings)?;
     if linux.intel_rdt().is_some() {
         return no("Intel RDT", "/linux/intelRdt");
     }
@@ -187,7 +196,7 @@ fn refuse_unbuilt(spec: &Spec) -> Result<()> {
 impl ForInit {
     /// Every descriptor in the envelope: all that a child keeps.
     pub fn descriptors(&self) -> Vec<RawFd> {
-        let mut fds = vec![self.rootfs.tree.as_raw_fd()];
+        let mut fds: Vec<RawFd> = self.rootfs.tree.iter().map(AsRawFd::as_raw_fd).collect();
         for step in &self.rootfs.mounts {
             match &step.what {
                 mounts::What::Bind { tree, .. } => fds.push(tree.as_raw_fd()),

@@ -24,8 +24,10 @@ pub enum Enter {
 }
 
 pub struct Rootfs {
-    /// A detached clone of the root directory's mounts, private or slave: nothing mounted in it gets out.
-    pub tree: OwnedFd,
+    /// A detached clone of the root directory's mounts, private or slave: nothing mounted in it gets out. In a mount
+    /// namespace that is joined by path the root directory is what is there, so init takes it: `None`.
+    pub tree: Option<OwnedFd>,
+    pub path: PathBuf,
     pub enter: Enter,
     pub mounts: Vec<MountStep>,
     pub dev: Option<Dev>,

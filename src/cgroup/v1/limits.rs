@@ -1,6 +1,6 @@
 //! `linux.resources` as writes to v1's files; the order is runc's. As in runc, 0 means "not given" where the
-//! specification has no other meaning for it. `kernel`, `kernelTCP` and `useHierarchy` are no longer settings of any
-//! kernel and are left out.
+//! specification has no other meaning for it. `kernel` and `useHierarchy` are no longer settings of any kernel
+//! and are left out.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
@@ -103,6 +103,11 @@ fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
             v,
             "/linux/resources/memory/reservation",
         ));
+    }
+    if let Some(v) = given(m.kernel_tcp()) {
+        // Not recommended by the specification, and gone from kernels to come: where it is missing it means nothing.
+        let at = "/linux/resources/memory/kernelTCP";
+        all.push(Write::new("memory", "memory.kmem.tcp.limit_in_bytes", v, at).skip_if_missing());
     }
     if m.disable_oom_killer() == Some(true) {
         all.push(Write::new("memory", "memory.oom_control", 1, "/linux/resources/memory/disableOOMKiller"));
