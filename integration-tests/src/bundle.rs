@@ -143,10 +143,14 @@ impl<'c> Bundle<'c> {
         self.config["linux"]["cgroupsPath"].as_str().expect("cgroupsPath").to_string()
     }
 
-    /// Writes config.json; every call of the runtime below does.
+    /// Writes config.json where it has changed; every call of the runtime below does. An earlier call may still read.
     pub fn write(&self) -> &Self {
         let text = serde_json::to_string_pretty(&self.config).expect("JSON");
-        fs::write(self.dir.join("config.json"), text).expect("config.json");
+        let (file, aside) = (self.dir.join("config.json"), self.dir.join(".config.json"));
+        if fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+            fs::write(&aside, text).expect("config.json");
+            fs::rename(&aside, &file).expect("config.json in its place");
+        }
         self
     }
 

@@ -22,7 +22,7 @@ pub struct Case {
     /// The state root that `--root` names.
     pub root: PathBuf,
     counter: Cell<u32>,
-    last_acts: RefCell<Vec<Box<dyn FnOnce()>>>,
+    last_acts: RefCell<Vec<Vec<String>>>,
 }
 
 /// Runs a test. Its name is that of the function around the closure.
@@ -139,9 +139,9 @@ impl Case {
         assert!(found.is_empty(), "left behind: {found:#?}");
     }
 
-    /// Undoes something of the test's own, after its containers are gone and before the leak check.
-    pub fn at_end(&self, act: impl FnOnce() + 'static) {
-        self.last_acts.borrow_mut().push(Box::new(act));
+    /// A command that undoes something of the test's own, after its containers are gone and before the leak check.
+    pub fn at_end(&self, words: &[&str]) {
+        self.last_acts.borrow_mut().push(words.iter().map(|w| w.to_string()).collect());
     }
 
     /// The case's cgroups in every hierarchy.
@@ -156,7 +156,9 @@ impl Case {
                 let id = state.file_name().expect("a name").to_string_lossy();
                 self.rt(&["delete", "--force", &id]).ok();
             }
-            self.last_acts.take().into_iter().rev().for_each(|act| act());
+            for words in self.last_acts.take().into_iter().rev() {
+                Call::new(words[0].clone().into(), &self.path("call")).args(&words[1..]).run();
+            }
             self.nothing_left();
         }));
         leaks::sweep(&self.token, &self.dir);

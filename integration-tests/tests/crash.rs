@@ -81,7 +81,7 @@ fn killed_during_run() {
 /// After N system calls of one kind, by strace's fault injection: the moments that time would not hit.
 #[track_caller]
 fn killed_at_each(t: &Case, calls: &str, last: u32) {
-    if std::process::Command::new("strace").arg("-V").output().is_err() {
+    if !std::path::Path::new("/usr/bin/strace").exists() {
         skip!("no strace");
     }
     let b = rich(t);

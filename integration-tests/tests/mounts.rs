@@ -213,12 +213,7 @@ fn nested(t: &Case) -> std::path::PathBuf {
     t.program("mount", &["-t", "tmpfs", "tmpfs", inner.to_str().unwrap()]).ok();
     fs::write(inner.join("shell"), "").unwrap();
     // The leak check would find it; the mount table of the test keeps it alive until then.
-    t.at_end({
-        let inner = inner.clone();
-        move || {
-            let _ = std::process::Command::new("umount").arg(&inner).status();
-        }
-    });
+    t.at_end(&["umount", inner.to_str().unwrap()]);
     source
 }
 
@@ -294,12 +289,7 @@ fn a_slave_mount_follows_its_master() {
         fs::create_dir(&inner).unwrap();
         t.program("mount", &["--bind", path, path]).ok();
         t.program("mount", &["--make-shared", path]).ok();
-        t.at_end({
-            let source = source.clone();
-            move || {
-                let _ = std::process::Command::new("umount").arg("-R").arg(source).status();
-            }
-        });
+        t.at_end(&["umount", "-R", path]);
         let mut b = t.bundle();
         b.set("/linux/rootfsPropagation", "rslave");
         b.bind(&source, "/mnt/slave", &["rslave"]).bind(&source, "/mnt/private", &["rprivate"]);

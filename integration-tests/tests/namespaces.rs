@@ -146,10 +146,7 @@ fn joined_network_keeps_what_is_there() {
         let name = format!("it{}", std::process::id());
         t.program("ip", &["netns", "add", &name]).ok();
         let path = format!("/run/netns/{name}");
-        t.at_end({
-            let name = name.clone();
-            move || drop(std::process::Command::new("ip").args(["netns", "del", &name]).status())
-        });
+        t.at_end(&["ip", "netns", "del", &name]);
         let mut b = t.bundle();
         b.namespace(json!({"type": "network", "path": path}));
         assert_eq!(b.facts(&[])["network"], json!({"lo": {"up": false, "loopback": true}}));

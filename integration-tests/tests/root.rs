@@ -140,10 +140,7 @@ fn a_root_that_is_a_mount_point() {
         let path = b.rootfs();
         let path = path.to_str().unwrap();
         t.program("mount", &["--bind", path, path]).ok();
-        t.at_end({
-            let path = path.to_string();
-            move || drop(std::process::Command::new("umount").arg(path).status())
-        });
+        t.at_end(&["umount", path]);
         b.run().ok();
     });
 }
