@@ -22,7 +22,9 @@ pub fn find(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
     all.extend(mounts(token).into_iter().map(Leak::Mount));
     all.extend(cgroups(token).into_iter().map(Leak::Cgroup));
     all.extend(states(root).into_iter().map(Leak::State));
-    for place in ["/tmp", "/run", "/run/runc", "/run/orlop", "/var/tmp", "/dev/shm", "/dev/mqueue"] {
+    for place in
+        ["/tmp", "/run", "/run/netns", "/run/runc", "/run/orlop", "/var/tmp", "/dev/shm", "/dev/mqueue"]
+    {
         let named = |p: &PathBuf| p.to_string_lossy().contains(token) && !ours.starts_with(p);
         all.extend(entries(Path::new(place)).into_iter().filter(named).map(Leak::File));
     }

@@ -143,7 +143,7 @@ fn joined_uts_takes_our_hostname() {
 #[test]
 fn joined_network_keeps_what_is_there() {
     check(|t| {
-        let name = format!("it{}", std::process::id());
+        let name = t.token.clone();
         t.program("ip", &["netns", "add", &name]).ok();
         let path = format!("/run/netns/{name}");
         t.at_end(&["ip", "netns", "del", &name]);
