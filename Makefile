@@ -101,11 +101,12 @@ need-test:
 .PHONY: lint deny docs
 scripts = $(shell git ls-files -co --exclude-standard | xargs -r grep -lE -m 1 '^\#!/bin/(ba)?sh')
 
-lint: ## rustfmt, clippy with warnings as errors, shellcheck where there is one
+lint: ## rustfmt, clippy with warnings as errors, shellcheck where there is one, the docs against the tree
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck -x -P SCRIPTDIR -S warning $(scripts); \
 	else echo "shellcheck is not installed: scripts are not checked"; fi
+	hack/check-docs
 
 deny: ## licences, sources and versions of the crates, by deny.toml; advisories where their database is
 	hack/licences
