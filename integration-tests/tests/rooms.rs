@@ -21,6 +21,7 @@ mod log;
 mod mounts;
 mod namespaces;
 mod paths;
+mod pause;
 mod process;
 mod ps;
 mod rlimits;

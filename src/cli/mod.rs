@@ -6,7 +6,9 @@ mod features;
 mod kill;
 mod leniency;
 mod list;
+mod pause;
 mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -80,8 +82,12 @@ pub enum Verb {
     Kill(kill::Kill),
     /// List containers
     List(list::List),
+    /// Hold all processes of a container still
+    Pause(pause::Pause),
     /// Show a container's processes
     Ps(ps::Ps),
+    /// Let a paused container go on
+    Resume(resume::Resume),
     /// Create and start a container
     Run(run::Run),
     /// Write an example configuration
@@ -192,7 +198,9 @@ fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
         Verb::Features(v) => v.run(),
         Verb::Kill(v) => v.run(g),
         Verb::List(v) => v.run(g, log),
+        Verb::Pause(v) => v.run(g),
         Verb::Ps(v) => v.run(g),
+        Verb::Resume(v) => v.run(g),
         Verb::Run(v) => v.run(g, log),
         Verb::Spec(v) => v.run(),
         Verb::Start(v) => v.run(g, log),

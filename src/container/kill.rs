@@ -25,7 +25,7 @@ pub fn kill(entry: &Entry, signal: i32, all: bool) -> Result<()> {
     }
     let sent = signal_init(init.pid, init.start_time, signal);
     // What is frozen dies only when it is thawed (v1; v2 kills frozen ones).
-    if signal == SIGKILL && status == Status::Paused {
+    if signal == SIGKILL && cgroup.is_frozen().unwrap_or(false) {
         let _ = cgroup.thaw();
     }
     match sent {

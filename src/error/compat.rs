@@ -2,6 +2,8 @@
 
 /// containerd (`checkKillError`), CRI-O, BuildKit: the container is gone already.
 pub const NOT_RUNNING: &str = "container not running";
+/// runc's word for `resume` of what is not paused.
+pub const NOT_PAUSED: &str = "container not paused";
 /// go-runc, containerd, podman: nothing of that name.
 pub const DOES_NOT_EXIST: &str = "container does not exist";
 /// containerd, docker.

@@ -335,6 +335,14 @@ pub fn lives(pid: Pid, start_time: u64) -> bool {
     matches!(stat(pid), Ok((state, start)) if start == start_time && !matches!(state, 'Z' | 'X'))
 }
 
+/// Has this signal been sent to the process, and not been taken yet? proc_pid_status(5).
+pub fn has_pending(pid: Pid, signal: i32) -> bool {
+    let text = super::fs::read_file(Path::new("/proc").join(pid.to_string()).join("status"), 1 << 16);
+    let text = text.map(|t| String::from_utf8_lossy(&t).into_owned()).unwrap_or_default();
+    let mask = |l: &str| u64::from_str_radix(l.strip_prefix("SigPnd:").or(l.strip_prefix("ShdPnd:"))?.trim(), 16).ok();
+    (1..=64).contains(&signal) && text.lines().filter_map(mask).any(|m| m & (1 << (signal - 1)) != 0)
+}
+
 /// Are there other threads? A fork copies only its caller, and with it locks that nobody will release.
 /// The kernel's count of links to /proc/self/task is its number of threads plus two.
 pub fn thread_count_is_wrong() -> bool {
