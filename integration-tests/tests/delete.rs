@@ -101,7 +101,7 @@ fn force_overcomes_a_broken_record() {
         let c = t.bundle().up(&["deaf"]);
         let folder = t.root.join(&c.id);
         for entry in fs::read_dir(&folder).unwrap().flatten() {
-            if entry.path().extension().is_some_and(|e| e == "json") {
+            if entry.file_name() == "state.json" {
                 fs::write(entry.path(), "{\"torn").unwrap();
             }
         }

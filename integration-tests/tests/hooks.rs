@@ -106,8 +106,9 @@ fn the_state_on_stdin() {
                 "{kind}"
             );
             let status = match kind {
-                "prestart" | "createRuntime" | "createContainer" => "creating",
-                "startContainer" => "created",
+                "createRuntime" | "createContainer" => "creating",
+                // Older than the status "creating": what these hooks see is a container that is created.
+                "prestart" | "startContainer" => "created",
                 _ => "stopped",
             };
             if kind != "poststart" {

@@ -147,6 +147,20 @@ fn many_at_once_do_not_disturb_each_other() {
     });
 }
 
+/// Specification: `process` is required when the container is started; what has none ends as it starts.
+#[test]
+fn without_a_process() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.remove("/process");
+        let c = b.create();
+        assert_eq!(c.status(), "created");
+        c.verb(&["start"]).ok();
+        c.becomes("stopped");
+        c.delete();
+    });
+}
+
 #[test]
 fn only_one_of_many_gets_the_id() {
     check(|t| {

@@ -9,7 +9,7 @@
 //! | `layout` | what is mounted: one probe, plain data |
 //! | `path` | which cgroup `cgroupsPath` names |
 //! | `dir` | one directory of one hierarchy |
-//! | `write` | limits as data, and the loop that writes them |
+//! | `write`, `undo` | limits as data, and the loop that writes them; what they were before |
 //! | `blkio`, `devices` | resources that both versions share |
 //! | `v1/`, `v2/` | each version: creation, limits, freezer |
 //! | `kill`, `facts` | signals for all; what the kernel says about memory |
@@ -19,6 +19,7 @@ pub mod devices;
 mod dir;
 mod facts;
 mod kill;
+mod undo;
 pub mod layout;
 pub mod path;
 pub mod v1;
@@ -254,6 +255,15 @@ impl Cgroup {
             Tree::V1(h) => h.apply(r),
             Tree::V2(t) => t.apply(r),
             Tree::None => Ok(()),
+        }
+    }
+
+    /// As [`Cgroup::apply`], on a cgroup in use: should one limit be refused, those set before it are taken back.
+    pub fn update(&self, r: &LinuxResources) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.update(r),
+            Tree::V2(t) => t.update(r),
+            Tree::None => Err(Error::new(Kind::Host, "the container has no cgroup, so there is nothing to set limits on")),
         }
     }
 

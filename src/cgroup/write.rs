@@ -6,6 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::Errno;
 
 use super::dir::Dir;
+use super::undo;
 
 /// One value for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,32 @@ impl Write {
 /// Writes all, in order; stops at the first failure. `dir_of`: the directory of a controller, or the error that says
 /// why there is none.
 pub fn apply<'d>(writes: &[Write], dir_of: impl Fn(&Write) -> Result<&'d Dir>) -> Result<()> {
+    each(writes, dir_of, put)
+}
+
+/// As [`apply`], for a cgroup in use: all or nothing. When one is refused, those before it are taken back, the last
+/// first, so that each state on the way back is one that the kernel has allowed before.
+pub fn change<'d>(writes: &[Write], dir_of: impl Fn(&Write) -> Result<&'d Dir>) -> Result<()> {
+    // What has no place at all is known before anything is written.
+    writes.iter().try_for_each(|w| dir_of(w).map(drop))?;
+    let mut done: Vec<(&'d Dir, Vec<undo::Before>)> = Vec::new();
+    let put_and_remember = |dir: &'d Dir, w: &Write| {
+        let before = undo::before(dir, w);
+        let result = put(dir, w);
+        // Of several lines the first may have been taken.
+        if result.is_ok() || w.value.contains('\n') {
+            done.push((dir, before));
+        }
+        result
+    };
+    each(writes, dir_of, put_and_remember).map_err(|e| undo::take_back(done, e))
+}
+
+fn each<'d>(
+    writes: &[Write],
+    dir_of: impl Fn(&Write) -> Result<&'d Dir>,
+    mut put: impl FnMut(&'d Dir, &Write) -> Result<(), Errno>,
+) -> Result<()> {
     let mut later: Vec<&Write> = Vec::new();
     for (i, w) in writes.iter().enumerate() {
         let dir = dir_of(w)?;

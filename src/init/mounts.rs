@@ -14,7 +14,7 @@ pub fn make(root: &Root, step: MountStep) -> Result<()> {
     let index = step.index;
     let shown = step.target.clone();
     let source = match &step.what {
-        What::Bind { shown, .. } => shown.display().to_string(),
+        What::Bind { source, .. } => source.display().to_string(),
         What::New(new) => new.source.to_string_lossy().into_owned(),
         What::CgroupV1 { .. } => "cgroup".into(),
         What::Remount => String::new(),
@@ -38,7 +38,11 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
         What::CgroupV1 { hierarchies, readonly } => {
             return cgroup_v1(root, &target, hierarchies, readonly, &propagation);
         }
-        What::Bind { tree, file, .. } => {
+        What::Bind { tree, dress, file, source } => {
+            let tree = match tree {
+                Some(tree) => tree,
+                None => dress.clone_of(&source)?,
+            };
             let at = place(root, &target, if file { Make::File } else { Make::Dir }, "bind", Some(&tree))?.0;
             mount::attach(&tree, &at).on("mount", target.display())?;
             return Ok(());

@@ -103,6 +103,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         cgroup: options.cgroup,
         new_cgroup_namespace,
         maps: &namespaces.maps,
+        clone_here: namespaces.init.own_user,
     };
     let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
     let readonly_later = mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect();
@@ -199,7 +200,10 @@ impl ForInit {
         let mut fds: Vec<RawFd> = self.rootfs.tree.iter().map(AsRawFd::as_raw_fd).collect();
         for step in &self.rootfs.mounts {
             match &step.what {
-                mounts::What::Bind { tree, .. } => fds.push(tree.as_raw_fd()),
+                mounts::What::Bind { tree, dress, .. } => {
+                    fds.extend(tree.as_ref().map(AsRawFd::as_raw_fd));
+                    fds.extend(dress.descriptor());
+                }
                 mounts::What::CgroupV1 { hierarchies, .. } => {
                     for h in hierarchies {
                         if let mounts::HierarchySource::Bind(tree) = &h.source {

@@ -1,7 +1,7 @@
 //! Mounts: from option strings to steps with their sources already open.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -39,8 +39,9 @@ impl MountStep {
 }
 
 pub enum What {
-    /// A detached clone of the source with all its attributes; a file or a directory.
-    Bind { tree: OwnedFd, file: bool, shown: PathBuf },
+    /// A clone of the host's `source`, a file or a directory. Init makes it, in the order of the list, by which the
+    /// kernel shows mounts; unless it is in a user namespace, to which the source may be out of reach: then main has.
+    Bind { tree: Option<OwnedFd>, dress: Dress, file: bool, source: PathBuf },
     /// A new instance of a file system.
     New(NewFs),
     /// cgroup v1 hierarchies below a tmpfs.
@@ -112,6 +113,8 @@ pub struct Input<'a> {
     pub new_cgroup_namespace: bool,
     /// The container's.
     pub maps: &'a IdMaps,
+    /// Bind sources are cloned by main.
+    pub clone_here: bool,
 }
 
 pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
@@ -132,7 +135,6 @@ fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
     let what = if options.remount {
         What::Remount
     } else if is_bind(m) {
-        // All of it is done here: init has but to attach the tree.
         let what = bind(m, &options, input, index).map_err(|e| e.within(failing(m)))?;
         return Ok(MountStep { what, ..MountStep::bare(index, target) });
     } else {
@@ -159,52 +161,85 @@ fn bind_attr(attr: Attr) -> Attr {
 fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> Result<What> {
     let source = m.source().as_deref().unwrap_or(Path::new(""));
     let shown = input.bundle.join(source);
-    let open = || -> crate::sys::Result<(OwnedFd, bool)> {
-        if source.as_os_str().is_empty() {
-            return Err(Errno::ENOENT);
+    let stat = if source.as_os_str().is_empty() { Err(Errno::ENOENT) } else { fs::stat(&shown) };
+    let stat = stat.on("mount source", shown.display()).map_err(|e| {
+        let e = e.pointer(format!("/mounts/{index}/source"));
+        match e.errno() {
+            Some(Errno::ENOENT) => e.hint("create it on the host, or remove the mount"),
+            _ => e,
         }
-        let at = fs::open_path(&shown)?;
-        Ok((mount::clone_tree(&at, options.bind.is_some_and(|b| b.recursive))?, !fs::fstat(&at)?.is_dir()))
+    })?;
+    let dress = Dress {
+        base: input.base.attr(),
+        idmap: idmap(m, options, input, index)?,
+        attr: bind_attr(Attr { set: options.set, clear: options.clear, ..Attr::default() }),
+        rec_attr: Attr { set: options.rec_set, clear: options.rec_clear, ..Attr::default() },
+        propagation: options.propagation.iter().map(|p| (p.kind, p.recursive)).collect(),
+        recursive: options.bind.is_some_and(|b| b.recursive),
     };
-    let (tree, file) = open()
-        .on("mount source", shown.display())
-        .map_err(|e| {
-            let e = e.pointer(format!("/mounts/{index}/source"));
-            match e.errno() {
-                Some(Errno::ENOENT) => e.hint("create it on the host, or remove the mount"),
-                _ => e,
-            }
-        })?;
-    let path = shown.display();
-    mount::set_attr(&tree, input.base.attr(), true).on("set propagation of", &path)?;
-    idmap(m, options, input, index, &tree)?;
-    let attr = bind_attr(Attr { set: options.set, clear: options.clear, ..Attr::default() });
-    mount::set_attr(&tree, attr, false).on("set attributes of", &path)?;
-    let rec = Attr { set: options.rec_set, clear: options.rec_clear, ..Attr::default() };
-    mount::set_attr(&tree, rec, true).on("set recursive attributes of", &path)?;
-    for p in &options.propagation {
-        mount::set_attr(&tree, Attr { propagation: p.kind, ..Attr::default() }, p.recursive)
-            .on("set propagation of", &path)?;
+    let tree = if input.clone_here { Some(dress.clone_of(&shown)?) } else { None };
+    Ok(What::Bind { tree, dress, file: !stat.is_dir(), source: shown })
+}
+
+/// What a clone of host mounts gets before it is attached.
+pub struct Dress {
+    /// Before all: nothing in it may get out.
+    base: Attr,
+    /// A user namespace through whose maps the ids are seen; and whether all below is.
+    idmap: Option<(OwnedFd, bool)>,
+    attr: Attr,
+    rec_attr: Attr,
+    propagation: Vec<(u64, bool)>,
+    recursive: bool,
+}
+
+impl Dress {
+    /// A detached clone of the host's `source`, ready to be attached.
+    pub fn clone_of(&self, source: &Path) -> Result<OwnedFd> {
+        let path = source.display();
+        let name = fs::cstr(source).on("mount source", &path)?;
+        let tree = mount::clone_tree_at(fs::AT_FDCWD, &name, self.recursive).on("mount source", &path)?;
+        if !self.recursive && self.propagation.is_empty() {
+            // One mount: its propagation and its attributes in one call.
+            let all = Attr { propagation: self.base.propagation, ..self.attr };
+            mount::set_attr(&tree, all, false).on("set attributes of", &path)?;
+        } else {
+            mount::set_attr(&tree, self.base, true).on("set propagation of", &path)?;
+            mount::set_attr(&tree, self.attr, false).on("set attributes of", &path)?;
+        }
+        if let Some((userns, recursive)) = &self.idmap {
+            let attr =
+                Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
+            mount::set_attr(&tree, attr, *recursive)
+                .on("idmap", &path)
+                .map_err(|e| e.hint("not every file system can be idmapped"))?;
+        }
+        mount::set_attr(&tree, self.rec_attr, true).on("set recursive attributes of", &path)?;
+        for (kind, recursive) in &self.propagation {
+            mount::set_attr(&tree, Attr { propagation: *kind, ..Attr::default() }, *recursive)
+                .on("set propagation of", &path)?;
+        }
+        Ok(tree)
     }
-    Ok(What::Bind { tree, file, shown })
+
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.idmap.as_ref().map(|(fd, _)| fd.as_raw_fd())
+    }
 }
 
 /// The mount's own mappings or, where it only says so, the container's.
-fn idmap(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize, tree: &OwnedFd) -> Result<()> {
+fn idmap(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> Result<Option<(OwnedFd, bool)>> {
     let own = idmap::build(m.uid_mappings().as_ref(), m.gid_mappings().as_ref(), &format!("/mounts/{index}"))?;
     let maps = match (own.is_empty(), options.idmap) {
-        (true, None) => return Ok(()),
+        (true, None) => return Ok(None),
         (true, Some(_)) => input.maps.clone(),
         (false, _) => own,
     };
     if maps.uids.is_empty() || maps.gids.is_empty() {
-        return Err(Error::spec(format!("/mounts/{index}"), "an idmapped mount needs mappings for uids and gids, its own or the container's"));
+        let text = "an idmapped mount needs mappings for uids and gids, its own or the container's";
+        return Err(Error::spec(format!("/mounts/{index}"), text));
     }
-    let userns = idmap::namespace(&maps)?;
-    let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
-    mount::set_attr(tree, attr, options.idmap.is_some_and(|i| i.recursive))
-        .on("idmap", m.source().as_deref().unwrap_or(Path::new("")).display())
-        .map_err(|e| e.hint("not every file system can be idmapped"))
+    Ok(Some((idmap::namespace(&maps)?, options.idmap.is_some_and(|i| i.recursive))))
 }
 
 /// runc's words around a mount that failed, which users search for.

@@ -130,6 +130,8 @@ impl Birth<'_> {
     }
 
     fn prepare(&self) -> Result<()> {
+        // A creation that is killed takes its hook along; what the hook has left running on purpose stays.
+        process::die_with_parent(libc::SIGKILL)?;
         // SAFETY: two integers.
         cvt(unsafe { libc::setpgid(0, 0) }.into())?;
         super::signal::reset()?;

@@ -132,7 +132,8 @@ fn cpu(c: &LinuxCpu) -> Result<Vec<Write>> {
         const SHARES: &str = "/linux/resources/cpu/shares";
         let refuse = |text: &'static str| Err(Error::spec(SHARES, text));
         match v {
-            2..=262_144 => all.push(Write::new("cpu", "cpu.shares", v, SHARES)),
+            // An idle cgroup takes none until it is told to be idle no longer.
+            2..=262_144 => all.push(Write::new("cpu", "cpu.shares", v, SHARES).later_if(c.idle().is_some())),
             0..2 => return refuse("the minimum allowed cpu-shares is 2"),
             _ => return refuse("the maximum allowed cpu-shares is 262144"),
         }

@@ -218,6 +218,10 @@ impl Hierarchies {
         write::apply(&writes(r)?, |w| self.dir_for(w))
     }
 
+    pub fn update(&self, r: &LinuxResources) -> Result<()> {
+        write::change(&writes(r)?, |w| self.dir_for(w))
+    }
+
     fn dir_for(&self, w: &Write) -> Result<&Dir> {
         self.dir(&w.controller).ok_or_else(|| {
             // runc's text, which its tests match; the hint says what it does not.

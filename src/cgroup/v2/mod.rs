@@ -138,6 +138,19 @@ impl Tree {
     }
 
     pub fn apply(&self, r: &LinuxResources) -> Result<()> {
+        self.write(r, |w, dir_of| write::apply(w, dir_of))
+    }
+
+    /// All or nothing.
+    pub fn update(&self, r: &LinuxResources) -> Result<()> {
+        self.write(r, |w, dir_of| write::change(w, dir_of))
+    }
+
+    fn write<'s>(
+        &'s self,
+        r: &LinuxResources,
+        how: impl FnOnce(&[Write], &dyn Fn(&Write) -> Result<&'s Dir>) -> Result<()>,
+    ) -> Result<()> {
         let writes = writes(r)?;
         let Some(dir) = self.dir() else {
             return writes.first().map_or(Ok(()), |w| {
@@ -147,7 +160,7 @@ impl Tree {
             });
         };
         check_usage(dir, r)?;
-        write::apply(&writes, |_| Ok(dir)).map_err(|e| self.explain(dir, &writes, e))
+        how(&writes, &|_| Ok(dir)).map_err(|e| self.explain(dir, &writes, e))
     }
 
     /// A file that is not there because its controller is not on.
