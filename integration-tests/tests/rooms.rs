@@ -32,3 +32,4 @@ mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod update;

@@ -37,7 +37,9 @@ pub fn before(dir: &Dir, w: &Write) -> Vec<Before> {
 
 /// The values that make a file read `text` again once `value` has been written to it.
 fn previous(file: &str, text: &str, value: &str) -> Vec<String> {
-    let is_keyed = file.starts_with("io.") || file.ends_with("_device") || matches!(file, "rdma.max" | "net_prio.ifpriomap");
+    let is_keyed = file.starts_with("io.")
+        || file.ends_with("_device")
+        || matches!(file, "rdma.max" | "net_prio.ifpriomap");
     if is_keyed {
         return value.lines().map(|line| keyed(file, text, line)).collect();
     }
@@ -57,7 +59,10 @@ fn keyed(file: &str, text: &str, line: &str) -> String {
     let has_key = line.trim() != key;
     let old = match has_key {
         true => text.lines().find(|l| first(l).as_deref() == Some(&key)).map(str::to_owned),
-        false => text.lines().find_map(|l| l.strip_prefix("default ").or((!l.contains(' ')).then_some(l))).map(str::to_owned),
+        false => text
+            .lines()
+            .find_map(|l| l.strip_prefix("default ").or((!l.contains(' ')).then_some(l)))
+            .map(str::to_owned),
     };
     old.unwrap_or_else(|| match line.split_once('=') {
         // Not listed: as if it had never been named.
@@ -77,7 +82,7 @@ pub fn take_back(done: Vec<(&Dir, Vec<Before>)>, e: Error) -> Error {
             }
         }
     }
-    if stuck.is_empty() { e } else { e.hint(stuck.join("; ")) }
+    if stuck.is_empty() { e } else { e.within(stuck.join("; ")) }
 }
 
 #[cfg(test)]
@@ -92,7 +97,12 @@ mod tests {
             ("cpu.max", "max 100000\n", "5000 10000", "max 100000"),
             ("cpuset.cpus", "\n", "0", "\n"),
             ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", "1", "0"),
-            ("io.max", "8:0 rbps=7 wbps=max riops=max wiops=max\n", "8:0 rbps=1", "8:0 rbps=7 wbps=max riops=max wiops=max"),
+            (
+                "io.max",
+                "8:0 rbps=7 wbps=max riops=max wiops=max\n",
+                "8:0 rbps=1",
+                "8:0 rbps=7 wbps=max riops=max wiops=max",
+            ),
             ("io.max", "", "8:0 rbps=1", "8:0 rbps=max"),
             ("io.weight", "default 100\n8:0 50\n", "4950", "100"),
             ("io.weight", "default 100\n8:0 50\n", "8:0 10", "8:0 50"),
@@ -100,7 +110,12 @@ mod tests {
             ("blkio.throttle.read_bps_device", "8:16 5\n", "8:0 1", "8:0 0"),
             ("blkio.throttle.read_bps_device", "8:16 5\n8:0 2\n", "8:0 1", "8:0 2"),
             ("net_prio.ifpriomap", "lo 0\neth0 5\n", "eth0 7", "eth0 5"),
-            ("rdma.max", "mlx hca_handle=max hca_object=2\n", "mlx hca_handle=3", "mlx hca_handle=max hca_object=2"),
+            (
+                "rdma.max",
+                "mlx hca_handle=max hca_object=2\n",
+                "mlx hca_handle=3",
+                "mlx hca_handle=max hca_object=2",
+            ),
         ] {
             assert_eq!(previous(file, text, value), [want], "{file} {value}");
         }

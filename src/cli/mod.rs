@@ -8,11 +8,13 @@ mod leniency;
 mod list;
 mod pause;
 mod ps;
+mod quantity;
 mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use std::ffi::OsString;
@@ -96,6 +98,8 @@ pub enum Verb {
     Start(start::Start),
     /// Show the state of a container
     State(state::State),
+    /// Change the limits of a container
+    Update(update::Update),
 }
 
 impl Global {
@@ -205,6 +209,7 @@ fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
         Verb::Spec(v) => v.run(),
         Verb::Start(v) => v.run(g, log),
         Verb::State(v) => v.run(g),
+        Verb::Update(v) => v.run(g, log),
     }
 }
 

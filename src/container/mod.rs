@@ -13,6 +13,7 @@ pub mod start;
 pub mod state;
 pub mod status;
 pub mod store;
+pub mod update;
 
 pub use id::Id;
 pub use record::Record;

@@ -37,7 +37,9 @@ pub fn resume(entry: &Entry) -> Result<()> {
 }
 
 fn is_doomed(record: &Record) -> bool {
-    let alive = |i: &super::record::Init| process::lives(i.pid, i.start_time) && !process::has_pending(i.pid, SIGKILL);
+    let alive = |i: &super::record::Init| {
+        process::lives(i.pid, i.start_time) && !process::has_pending(i.pid, SIGKILL)
+    };
     !record.init.as_ref().is_some_and(alive)
 }
 

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::LinuxResources;
+
 use super::id::Id;
 use super::record::Record;
 use super::status::{self, Status};
@@ -13,6 +15,7 @@ use crate::sys::{Errno, cred};
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
+const LIMITS: &str = "resources.json";
 pub const GATE: &str = "start.sock";
 
 /// The directory that holds all containers of one `--root`.
@@ -115,10 +118,23 @@ impl Entry {
 
     /// One verb at a time changes a container; the lock goes with the process. Afterwards the directory may be gone.
     pub fn lock(&self) -> Result<()> {
+        self.hold(&self.dir)
+    }
+
+    /// One verb at a time changes its limits. Another lock, so that a container that starves while it starts can be
+    /// given more.
+    pub fn lock_limits(&self) -> Result<OwnedFd> {
+        let file = fs::openat2(&self.dir, CONFIG, OFlag::O_RDONLY, 0, Resolve::BENEATH)
+            .on("open", self.path.join(CONFIG).display())?;
+        self.hold(&file)?;
+        Ok(file)
+    }
+
+    fn hold(&self, file: &OwnedFd) -> Result<()> {
         const WAIT: std::time::Duration = std::time::Duration::from_secs(10);
         let deadline = crate::sys::process::Deadline::after(WAIT);
         loop {
-            match fs::lock(&self.dir, false) {
+            match fs::lock(file, false) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EWOULDBLOCK) if !deadline.passed() => {
                     crate::sys::sched::pause(std::time::Duration::from_millis(2));
@@ -170,6 +186,23 @@ impl Entry {
         fs::openat2(&self.dir, CONFIG, OFlag::O_RDONLY, 0, Resolve::BENEATH)
             .and_then(|fd| fs::read_all(fd, 64 << 20))
             .on("read", shown.display())
+    }
+
+    /// The limits as the last `update` left them; none before the first.
+    pub fn limits(&self) -> Result<Option<LinuxResources>> {
+        let shown = self.path.join(LIMITS);
+        let fd = match fs::openat2(&self.dir, LIMITS, OFlag::O_RDONLY, 0, Resolve::BENEATH) {
+            Err(Errno::ENOENT) => return Ok(None),
+            r => r.on("open", shown.display())?,
+        };
+        let text = fs::read_all(fd, 64 << 20).on("read", shown.display())?;
+        let damaged = |e| Error::new(Kind::Host, format!("{} is damaged: {e}", shown.display()));
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+
+    pub fn save_limits(&self, limits: &LinuxResources) -> Result<()> {
+        let text = serde_json::to_vec(limits).map_err(|e| Error::bug(format!("limits: {e}")))?;
+        fs::replace_file_at(&self.dir, LIMITS, &text, 0o600).on("write", self.path.join(LIMITS).display())
     }
 
     pub fn gate_present(&self) -> bool {

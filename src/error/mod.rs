@@ -136,6 +136,12 @@ impl Error {
         self
     }
 
+    /// For documents that are not `config.json`.
+    pub fn without_pointer(mut self) -> Self {
+        self.0.pointer = None;
+        self
+    }
+
     /// One sentence of advice; the innermost is kept.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint.get_or_insert_with(|| hint.into());

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Context, Error, Kind, OnSys, Result};
-use crate::sys::{Errno, fs};
+use crate::sys::{Errno, fd, fs};
 
 use lenient::Document;
 
@@ -73,7 +73,20 @@ pub fn parse_process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
     Ok((process, warnings))
 }
 
-/// A resources document, as `update --resources` takes it.
+/// Reads a resources document: `update --resources FILE`, `-` for standard input.
+pub fn load_resources(path: &Path) -> Result<(LinuxResources, Vec<String>)> {
+    let raw = if path == Path::new("-") {
+        let stdin = fd::borrow_standard(0).and_then(|f| f.try_clone_to_owned().map_err(|_| Errno::EMFILE));
+        read(File::from(stdin.on("read", "standard input")?), "standard input".to_owned())?
+    } else {
+        #[expect(clippy::disallowed_methods, reason = "a file of the host")]
+        let file = File::open(path).on("open", path.display())?;
+        read(file, path.display().to_string())?
+    };
+    parse_resources(&raw).within_with(|| format!("unable to load resources from {}", path.display()))
+}
+
+/// The same from its text.
 pub fn parse_resources(raw: &[u8]) -> Result<(LinuxResources, Vec<String>)> {
     let mut warnings = Vec::new();
     let mut resources: LinuxResources = parse(raw, Document::Resources, &mut warnings)?;

@@ -106,6 +106,18 @@ pub fn check_process(process: &Process) -> Result<Vec<String>> {
     findings.into_result(false)
 }
 
+/// Checks the resources of `update`.
+pub fn check_resources(resources: &LinuxResources) -> Result<Vec<String>> {
+    let mut linux = Linux::default();
+    linux.set_resources(Some(resources.clone()));
+    let facts = Facts { spec: None, process: None, linux: Some(&linux), base: "" };
+    let mut findings = Findings::default();
+    for rule in [resource_names, hugepages, kernel_memory] {
+        rule(&facts, &mut findings);
+    }
+    findings.into_result(false)
+}
+
 /// Where a sysctl stands below `/proc/sys`; `None` if the key is no name of one. sysctl(8)'s rule: the first
 /// separator tells which of `.` and `/` separates, the other stands for itself.
 pub fn sysctl_path(key: &str) -> Option<String> {
