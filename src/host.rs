@@ -19,10 +19,10 @@ pub fn probe() -> Result<Host> {
     Ok(Host { layout: cgroup::detect()?, caps: permitted, euid: cred::geteuid(), apparmor: has_apparmor(), selinux: has_selinux() })
 }
 
-fn has_apparmor() -> bool {
+pub fn has_apparmor() -> bool {
     fs::read_file("/sys/module/apparmor/parameters/enabled", 16).is_ok_and(|t| t.starts_with(b"Y"))
 }
 
-fn has_selinux() -> bool {
+pub fn has_selinux() -> bool {
     fs::stat("/sys/fs/selinux/enforce").is_ok()
 }

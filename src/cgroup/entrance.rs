@@ -109,8 +109,15 @@ fn v1_entrance(h: &v1::Hierarchies, subs: &[Sub], born: bool) -> Result<Entrance
             Err(e) => return Err(e.hint(SUB_HINT)),
         }
     }
-    if born {
-        entrance.birthplace = h.unified().and_then(|d| open(d.path()).ok());
+    if let Some(unified) = h.unified() {
+        let path = unified.path().join("cgroup.procs");
+        match born {
+            true => entrance.birthplace = open(unified.path()).ok(),
+            // Nothing is limited there, but the container is killed through it.
+            false => entrance.last.extend(
+                fs::open(&path, OFlag::O_WRONLY | OFlag::O_NOFOLLOW).ok().map(|fd| Door { fd, path, optional: true }),
+            ),
+        }
     }
     Ok(entrance)
 }
@@ -165,9 +172,9 @@ mod tests {
         };
         let twice = "invalid --cgroup argument(s): controller cpu specified multiple times";
         for (values, want) in [
-            (&["foo"][..], "*=/foo"),
-            (&["/a/../b"], "*=/b"),
-            (&["cpu,cpuacct:x", "pids:y"], "cpu=/x cpuacct=/x pids=/y"),
+            (&["foo"][..], "*=foo"),
+            (&["/a/../b"], "*=b"),
+            (&["cpu,cpuacct:x", "pids:y"], "cpu=x cpuacct=x pids=y"),
             (&["a", "b"], "invalid --cgroup argument: a (missing <controller>: prefix)"),
             (&[":x"], "invalid --cgroup argument: :x (empty <controller> prefix)"),
             (&["cpu:x", "cpu:y"], twice),

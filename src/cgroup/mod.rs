@@ -9,6 +9,7 @@
 //! | `layout` | what is mounted: one probe, plain data |
 //! | `path` | which cgroup `cgroupsPath` names |
 //! | `dir` | one directory of one hierarchy |
+//! | `entrance` | how a process of `exec` comes in |
 //! | `write`, `undo` | limits as data, and the loop that writes them; what they were before |
 //! | `blkio`, `devices` | resources that both versions share |
 //! | `v1/`, `v2/` | each version: creation, limits, freezer |
@@ -17,6 +18,7 @@
 mod blkio;
 pub mod devices;
 mod dir;
+pub mod entrance;
 mod facts;
 mod kill;
 mod undo;

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod leniency;
@@ -78,6 +79,8 @@ pub enum Verb {
     Create(create::Create),
     /// Delete what a container holds
     Delete(delete::Delete),
+    /// Run one more process in a container
+    Exec(exec::Exec),
     /// Show what this runtime can do
     Features(features::Features),
     /// Send a signal to a container's init (default: TERM)
@@ -173,7 +176,7 @@ impl Global {
 /// Does a process with this command line enter a container? Such a one is sealed first; told without parsing, so
 /// that no work is done twice.
 pub fn enters_container(args: &[OsString]) -> bool {
-    args.iter().skip(1).any(|a| a == "run" || a == "create")
+    args.iter().skip(1).any(|a| a == "run" || a == "create" || a == "exec")
 }
 
 /// Runs the verb. The value is the exit status.
@@ -181,7 +184,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
     let command = Cli::command();
     let args = leniency::normalise(args, &command);
     if version::asked_for(&args) {
-        return finish(version::print(), &Log::none());
+        return finish(version::print(), &Log::none(), 1);
     }
     let cli = match command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
@@ -189,9 +192,10 @@ pub fn main(args: Vec<OsString>) -> i32 {
     };
     let log = match cli.global.log() {
         Ok(log) => log,
-        Err(e) => return finish(Err(e), &Log::none()),
+        Err(e) => return finish(Err(e), &Log::none(), 1),
     };
-    finish(dispatch(&cli, &log), &log)
+    let failure = if matches!(cli.verb, Verb::Exec(_)) { exec::Exec::FAILURE } else { 1 };
+    finish(dispatch(&cli, &log), &log, failure)
 }
 
 fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
@@ -199,6 +203,7 @@ fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
     match &cli.verb {
         Verb::Create(v) => v.run(g, log),
         Verb::Delete(v) => v.run(g, log),
+        Verb::Exec(v) => v.run(g, log),
         Verb::Features(v) => v.run(),
         Verb::Kill(v) => v.run(g),
         Verb::List(v) => v.run(g, log),
@@ -214,7 +219,7 @@ fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
 }
 
 /// The only place where an error is told: on standard error and in the log, in the same words.
-fn finish(result: Result<i32>, log: &Log) -> i32 {
+fn finish(result: Result<i32>, log: &Log, failure: i32) -> i32 {
     match result {
         Ok(status) => status,
         Err(e) => {
@@ -223,7 +228,7 @@ fn finish(result: Result<i32>, log: &Log) -> i32 {
                 eprint_line(&e.to_string());
             }
             log.error(&e);
-            1
+            failure
         }
     }
 }

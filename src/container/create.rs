@@ -64,7 +64,7 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     // Before the first open of ours could take one of the numbers.
     let listen = listen_fds();
     let preserve = request.preserve_fds + listen.count;
-    check_preserved(&request, listen.count)?;
+    check_preserved(request.preserve_fds, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
     #[expect(clippy::disallowed_methods, reason = "the bundle is the host's, and `state` shows its resolved path")]
@@ -77,7 +77,8 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     for w in loaded.warnings.iter().chain(&rules::check(&loaded.spec)?) {
         log.warn(w);
     }
-    check_terminal(&loaded.spec, &request)?;
+    let terminal = loaded.spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false));
+    check_terminal(terminal, request.foreground, request.console_socket.is_some())?;
     let host = host::probe()?;
     let entry = store.reserve(id)?;
     let mut undo = Undo { entry: Some(&entry), cgroup: None, poststop: None };
@@ -156,6 +157,7 @@ fn make(
         boot: boot_id(),
         init: None,
         cgroup: cgroup.record(),
+        no_new_keyring: request.no_new_keyring,
         own_pid_namespace: linux.is_some_and(new_pid),
     };
     let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
@@ -227,22 +229,20 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 }
 
 /// The pty's master, in one message, with a name for it: what every console-socket client expects.
-fn send_console(path: &Path, master: OwnedFd) -> Result<()> {
+pub fn send_console(path: &Path, master: OwnedFd) -> Result<()> {
     use std::os::fd::AsFd;
     let sent = socket::connect_stream(path).and_then(|s| socket::send(s, b"/dev/pts/ptmx", Some(master.as_fd())));
     sent.on("send the terminal to console socket", path.display())
 }
 
-fn send_pidfd(path: &Path, child: &Child) -> Result<()> {
+pub fn send_pidfd(path: &Path, child: &Child) -> Result<()> {
     let sent = socket::connect_stream(path).and_then(|s| socket::send(s, b"pidfd", Some(child.pidfd())));
     sent.on("send the pidfd to socket", path.display())
 }
 
 /// runc's rules and words, its name included: clients know them so.
-fn check_terminal(spec: &Spec, request: &Request) -> Result<()> {
-    let terminal = spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false));
-    let detach = !request.foreground;
-    match (terminal, detach, request.console_socket.is_some()) {
+pub fn check_terminal(terminal: bool, foreground: bool, socket: bool) -> Result<()> {
+    match (terminal, !foreground, socket) {
         (true, true, false) => Err(Error::new(
             Kind::Usage,
             "cannot allocate tty if runc will detach without setting console socket",
@@ -257,12 +257,12 @@ fn check_terminal(spec: &Spec, request: &Request) -> Result<()> {
 
 /// Socket activation: sd_listen_fds(3).
 #[derive(Default)]
-struct ListenFds {
-    count: u32,
-    env: Vec<String>,
+pub struct ListenFds {
+    pub count: u32,
+    pub env: Vec<String>,
 }
 
-fn listen_fds() -> ListenFds {
+pub fn listen_fds() -> ListenFds {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
     let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
         (Some(pid), Some(count)) if pid as i32 == process::getpid() && count <= 1024 => count,
@@ -276,12 +276,13 @@ fn listen_fds() -> ListenFds {
     ListenFds { count, env }
 }
 
-fn check_preserved(request: &Request, listen: u32) -> Result<()> {
-    for n in 3 + listen..3 + listen + request.preserve_fds {
-        if !fd::is_open(n as i32) {
+/// Inherited, not just open: a number that the caller has not may be one of ours by now.
+pub fn check_preserved(preserve: u32, listen: u32) -> Result<()> {
+    for n in 3..3 + listen + preserve {
+        if !fd::is_inherited(n as i32) {
             return Err(Error::new(
                 Kind::Usage,
-                format!("unable to stat preserved-fd {n} (of {}): it is not open", request.preserve_fds),
+                format!("unable to stat preserved-fd {n} (of {preserve}): it is not open"),
             ));
         }
     }

@@ -28,6 +28,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
     pub cgroup: cgroup::Record,
+    /// Its processes keep the keyring of who makes them.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     /// Does init have a pid namespace of its own, so that all dies with it?
     pub own_pid_namespace: bool,
 }

@@ -25,6 +25,11 @@ impl Line {
         self.phase()
     }
 
+    /// The only phase of a process that joins a container.
+    pub fn joining(&self) -> Child<'_, Joining> {
+        self.phase()
+    }
+
     fn phase<P>(&self) -> Child<'_, P> {
         Child { line: self, phase: PhantomData }
     }
@@ -82,6 +87,7 @@ pub struct Born;
 pub struct Mapped;
 pub struct Continued;
 pub struct Ready;
+pub struct Joining;
 
 impl<'a> Child<'a, Born> {
     /// Until main has put us into our cgroup and mapped our ids.
@@ -112,6 +118,19 @@ impl<'a> Child<'a, Continued> {
     pub fn ready(self) -> Result<Child<'a, Ready>> {
         self.line.say(Tag::Ready, &[], None)?;
         Ok(self.line.phase())
+    }
+}
+
+impl Child<'_, Joining> {
+    /// The pty's master, for main to keep or to pass on.
+    pub fn console(&self, master: BorrowedFd<'_>) -> Result<()> {
+        self.line.say(Tag::Console, &[], Some(master))
+    }
+
+    /// All is done; until main has done what it has to. The filter comes with its word.
+    pub fn ready(self) -> Result<Program> {
+        self.line.say(Tag::Ready, &[], None)?;
+        decode_program(&self.line.hear(Tag::Continue)?)
     }
 }
 

@@ -12,13 +12,15 @@
 //!  end of file  after Start: the program runs. Anywhere else: it died without a word.
 //! ```
 //!
+//! `exec` is shorter: Console(fd), if any · Ready · Continue(filter), which is its start.
+//!
 //! The order is in the types: each phase's end has only the methods that the phase allows, and a method consumes it.
 //! Children use sendmsg(2) and recvmsg(2) before their filter is loaded, and nothing after it.
 
 mod child;
 mod main;
 
-pub use child::{Born, Child, Continued, Line, Mapped, Ready};
+pub use child::{Born, Child, Continued, Joining, Line, Mapped, Ready};
 pub use main::{Answer, Main};
 
 use serde::{Deserialize, Serialize};

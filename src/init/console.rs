@@ -14,6 +14,18 @@ const PTMX: &str = "dev/pts/ptmx";
 
 /// Opens a pty, makes it the session's terminal and the standard streams, and gives its master away.
 pub fn open(root: &Root, plan: &Console, uid: u32) -> Result<OwnedFd> {
+    let master = allocate(root, plan, uid)?;
+    take()?;
+    Ok(master)
+}
+
+/// Makes standard input the session's terminal.
+pub fn take() -> Result<()> {
+    fd::borrow_standard(0).and_then(tty::make_controlling).on("set", "the controlling terminal")
+}
+
+/// Opens a pty and makes it the standard streams.
+pub fn allocate(root: &Root, plan: &Console, uid: u32) -> Result<OwnedFd> {
     let master = open_master(root)?;
     if let Some(size) = plan.size {
         tty::set_size(&master, size).on("set size of", "the terminal")?;
@@ -29,7 +41,6 @@ pub fn open(root: &Root, plan: &Console, uid: u32) -> Result<OwnedFd> {
     for stream in 0..3 {
         fd::dup_onto(&slave, stream).on("set", "the standard streams")?;
     }
-    tty::make_controlling(&slave).on("set", "the controlling terminal")?;
     Ok(master)
 }
 

@@ -30,7 +30,11 @@ pub fn sysctls(plan: &Kernel) -> Result<()> {
 }
 
 pub fn personality(plan: &Kernel) -> Result<()> {
-    match plan.personality {
+    set_personality(plan.personality)
+}
+
+pub fn set_personality(domain: Option<u64>) -> Result<()> {
+    match domain {
         Some(p) => process::set_personality(p).on("set", "personality").map_err(|e| e.pointer("/linux/personality")),
         None => Ok(()),
     }

@@ -12,6 +12,7 @@ mod fds;
 pub mod gate;
 mod identity;
 pub mod intermediate;
+pub mod join;
 mod kernel;
 mod mounts;
 mod paths;
@@ -22,7 +23,7 @@ mod session;
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::error::{Error, Result, Stage};
+use crate::error::{Context, Error, Result, Stage};
 use crate::handshake::{Line, Program};
 use crate::hooks;
 use crate::plan::ForInit;
@@ -44,6 +45,17 @@ pub fn run(plan: ForInit, line: Line) -> i32 {
         Starter::Connection(c) => c.failed(&e),
     }
     1
+}
+
+/// As [`run`], after letting itself into its cgroup.
+pub fn run_inside(doors: &[crate::plan::join::Door], plan: ForInit, line: Line) -> i32 {
+    match join::pass(doors).within("unable to apply cgroup configuration") {
+        Ok(()) => run(plan, line),
+        Err(e) => {
+            line.failed(&e.at_stage(Stage::Init));
+            1
+        }
+    }
 }
 
 /// Names the step in what goes wrong in it. Only steps whose errors do not speak for themselves need it.
@@ -73,13 +85,13 @@ fn become_container(
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
-    let crate::plan::rootfs::Rootfs { tree, path, enter, mounts, dev, paths, readonly, propagation, readonly_later } =
+    let crate::plan::rootfs::Rootfs { tree, path, enter, share, mounts, dev, paths, readonly, propagation, readonly_later } =
         rootfs;
     let tree = match tree {
         Some(tree) => tree,
         None => crate::plan::rootfs::clone_root(&path, propagation)?,
     };
-    let root = rootfs::attach(tree, enter)?;
+    let root = rootfs::attach(tree, enter, share)?;
     rootfs::assemble(&root, mounts, dev.as_ref())?;
     // Limits, the host's hooks and the filter are main's to make meanwhile.
     let (link, filter) = link.mounted()?;

@@ -1,5 +1,6 @@
 //! The host side of the handshake: from a plan to an init that is ready.
 
+pub mod join;
 pub mod relay;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,7 +15,7 @@ use crate::hooks;
 use crate::log::Log;
 use crate::plan::{self, ForInit, ForMain, Plan};
 use crate::sys::process::{self, Birth, Child, Deadline, Exit};
-use crate::sys::{fs, ns, socket};
+use crate::sys::{Errno, fs, ns, socket};
 
 /// An init that waits for its start.
 pub struct Launched {
@@ -56,7 +57,7 @@ fn converse(
 ) -> Result<Option<OwnedFd>> {
     let pid = child.pid();
     let staged = main.staged;
-    if cgroup.v2_dir_fd().is_none() || staged {
+    if staged {
         cgroup.join(pid).within("unable to apply cgroup configuration")?;
     }
     if !main.maps.is_empty() {
@@ -127,15 +128,48 @@ fn give_birth(main: &mut ForMain, init: ForInit, cgroup: &Cgroup) -> Result<(Mai
     keep.extend(crate::init::preserved(init.preserve));
     keep.push(line.as_raw_fd());
     let child = match main.intermediate.take() {
-        None => {
-            let birth = Birth { namespaces: main.born, cgroup: cgroup.v2_dir_fd(), sibling: false };
-            process::spawn(&birth, move || fenced(&keep, line, |line| crate::init::run(init, line)))
-                .on("create namespaces", "for the container's init")
-        }
+        None => born_in_cgroup(main.born, keep, line, init, cgroup),
         Some(plan) => through_intermediate(plan, main.born, keep, line, init, &mut link),
     };
     around.leave()?;
     Ok((link, child?))
+}
+
+/// In its cgroup before it does anything, and without the wait that moving a process from outside costs.
+fn born_in_cgroup(
+    born: u64,
+    mut keep: Vec<RawFd>,
+    line: handshake::Line,
+    init: ForInit,
+    cgroup: &Cgroup,
+) -> Result<Child> {
+    let doors = cgroup.doors().within("unable to apply cgroup configuration")?;
+    keep.extend(doors.iter().map(|d| d.fd.as_raw_fd()));
+    // Taken by the child; a parent whose first try failed still has it for the second.
+    let mut envelope = Some((init, line));
+    let mut spawn = |place| {
+        let birth = Birth { namespaces: born, cgroup: place, sibling: false };
+        process::spawn(&birth, || match envelope.take() {
+            Some((init, line)) => fenced(&keep, line, |line| crate::init::run_inside(&doors, init, line)),
+            None => 1,
+        })
+    };
+    let place = cgroup.birthplace();
+    let child = match spawn(place) {
+        // A kernel before 5.7, or a place that takes nobody: then it is moved there.
+        Err(Errno::EINVAL | Errno::EBUSY | Errno::EOPNOTSUPP | Errno::E2BIG) if place.is_some() => {
+            if !cgroup.is_v2() {
+                cgroup.leave_unified();
+            }
+            let child = spawn(None).on("create namespaces", "for the container's init")?;
+            if cgroup.is_v2() {
+                cgroup.join(child.pid()).within("unable to apply cgroup configuration")?;
+            }
+            child
+        }
+        r => r.on("create namespaces", "for the container's init")?,
+    };
+    Ok(child)
 }
 
 /// Nothing of the host's but what the envelope holds, from the first moment on.

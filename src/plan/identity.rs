@@ -38,8 +38,16 @@ pub struct Rlimit {
 
 impl Rlimit {
     pub fn apply(&self, pid: i32) -> Result<()> {
-        crate::sys::cred::set_rlimit(pid, self.resource, self.soft, self.hard)
-            .on("set rlimit", format!("{} soft {} hard {}", self.name, self.soft, self.hard))
+        self.said(crate::sys::cred::set_rlimit(pid, self.resource, self.soft, self.hard))
+    }
+
+    /// So that this process can [`Rlimit::apply`] it later without the right to raise a limit.
+    pub fn allow(&self) -> Result<()> {
+        self.said(crate::sys::cred::allow_rlimit(self.resource, self.hard))
+    }
+
+    fn said(&self, r: crate::sys::Result<()>) -> Result<()> {
+        r.on("set rlimit", format!("{} soft {} hard {}", self.name, self.soft, self.hard))
             .map_err(|e| e.pointer(format!("/process/rlimits/{}", self.index)))
     }
 }

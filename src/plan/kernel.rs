@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxPersonalityDomain, Spec};
+use oci_spec::runtime::{Linux, LinuxPersonalityDomain, Spec};
 
 use crate::error::{Error, Result};
 
@@ -32,18 +32,26 @@ pub fn build(spec: &Spec, id: &str, new_keyring: bool) -> Result<Kernel> {
         sysctls.push(Sysctl { path: sysctl_path(key)?, key: key.clone(), value: value.clone() });
     }
     sysctls.sort_by(|a, b| a.key.cmp(&b.key));
-    let personality = linux.and_then(|l| l.personality().as_ref()).map(|p| match p.domain() {
-        LinuxPersonalityDomain::PerLinux => 0,
-        LinuxPersonalityDomain::PerLinux32 => 8,
-    });
-    let keyring = new_keyring.then(|| CString::new(format!("_ses.{id}")).unwrap_or_default());
     Ok(Kernel {
         hostname: spec.hostname().clone().filter(|h| !h.is_empty()),
         domainname: spec.domainname().clone().filter(|d| !d.is_empty()),
         sysctls,
-        personality,
-        keyring,
+        personality: personality(linux),
+        keyring: keyring(id, new_keyring),
     })
+}
+
+/// personality(2)'s number.
+pub fn personality(linux: Option<&Linux>) -> Option<u64> {
+    linux.and_then(|l| l.personality().as_ref()).map(|p| match p.domain() {
+        LinuxPersonalityDomain::PerLinux => 0,
+        LinuxPersonalityDomain::PerLinux32 => 8,
+    })
+}
+
+/// As runc names it: one for each container.
+pub fn keyring(id: &str, new: bool) -> Option<CString> {
+    new.then(|| CString::new(format!("_ses.{id}")).unwrap_or_default())
 }
 
 /// sysctl(8)'s rule: the first separator tells which of `.` and `/` separates; the other one stands for itself.

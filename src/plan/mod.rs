@@ -7,6 +7,7 @@ pub mod exec;
 pub mod hooks;
 pub mod identity;
 pub mod idmap;
+pub mod join;
 pub mod kernel;
 pub mod mounts;
 pub mod namespaces;
@@ -143,6 +144,8 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
                 tree,
                 path: root,
                 enter,
+                // Without pivot_root(2) the old root stays, and must stay cut off.
+                share: enter == rootfs::Enter::Pivot && rootfs::BasePropagation::of(propagation).is_shared(),
                 mounts,
                 dev: devices::build(spec)?,
                 paths: paths::build(spec)?,
@@ -163,7 +166,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
 }
 
 /// A label means nothing to a kernel without its module: clients write one all the same.
-fn lsm(asked: bool, there: bool, what: &str, pointer: &str, warnings: &mut Vec<String>) -> Result<()> {
+pub fn lsm(asked: bool, there: bool, what: &str, pointer: &str, warnings: &mut Vec<String>) -> Result<()> {
     match (asked, there) {
         (true, true) => Err(Error::unsupported(format!("an {what} is not supported yet")).pointer(pointer)),
         (true, false) => {

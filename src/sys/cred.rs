@@ -156,3 +156,13 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     // SAFETY: a struct rlimit64 that lives across the call and a null pointer for the old value.
     cvt(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, none) }).map(|_| ())
 }
+
+/// Makes room for a limit that this process will set when it has no right to raise one any more: the hard limit is
+/// raised to `hard` if it is lower, the soft one stays.
+pub fn allow_rlimit(resource: u32, hard: u64) -> Result<()> {
+    let none: *const libc::rlimit64 = std::ptr::null();
+    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a null pointer for the new value and a writable struct rlimit64.
+    cvt(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, none, &raw mut now) })?;
+    if now.rlim_max < hard { set_rlimit(0, resource, now.rlim_cur, hard) } else { Ok(()) }
+}

@@ -56,6 +56,13 @@ pub fn is_open(number: RawFd) -> bool {
     flags >= 0
 }
 
+/// Did the caller of the runtime pass this number? All that we open ourselves is close-on-exec.
+pub fn is_inherited(number: RawFd) -> bool {
+    // SAFETY: as in `adopt`.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// dup3(2) onto a standard stream or another fixed number, which is inherited over exec.
 pub fn dup_onto(fd: impl AsFd, number: RawFd) -> Result<()> {
     let from = fd.as_fd().as_raw_fd();

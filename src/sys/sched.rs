@@ -18,11 +18,25 @@ pub struct Attr {
     pub util_max: u32,
 }
 
+impl Attr {
+    /// A process with a deadline cannot fork, and SCHED_FLAG_RESET_ON_FORK says what it says.
+    pub fn survives_fork(&self) -> bool {
+        const SCHED_DEADLINE: u32 = 6;
+        const RESET_ON_FORK: u64 = 1;
+        self.policy != SCHED_DEADLINE && self.flags & RESET_ON_FORK == 0
+    }
+}
+
 /// sched_setattr(2) on this process.
 pub fn set_attr(attr: &Attr) -> Result<()> {
+    set_attr_of(0, attr)
+}
+
+/// sched_setattr(2) on a process (0: this one).
+pub fn set_attr_of(pid: i32, attr: &Attr) -> Result<()> {
     let attr = Attr { size: size_of::<Attr>() as u32, ..*attr };
     // SAFETY: a struct sched_attr that carries its own size and lives across the call.
-    cvt(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(|_| ())
+    cvt(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attr, 0) }).map(|_| ())
 }
 
 /// ioprio_set(2) on this process: class 1..3, priority 0..7.

@@ -201,6 +201,11 @@ impl Hierarchies {
         Ok(())
     }
 
+    /// Is a refusal of this hierarchy no error?
+    pub fn spares(&self, m: &Member) -> bool {
+        m.is_optional() || self.tolerant
+    }
+
     pub fn doors(&self) -> Result<Vec<Door>> {
         let mut doors = Vec::new();
         for m in self.members.iter().filter(|m| !m.dir.is_absent()) {

@@ -1,0 +1,143 @@
+//! The host side of `exec`: from a plan to a process that waits in the container for its start.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use super::{PATIENCE, compile, expect, fenced, set_oom_score_adj};
+use crate::cgroup::Cgroup;
+use crate::cgroup::entrance::{Entrance, Sub, Way};
+use crate::error::{Error, Kind, OnSys, Result, Stage};
+use crate::handshake::{self, Answer, Main, Program};
+use crate::init;
+use crate::log::Log;
+use crate::plan::join::{ForJoiner, ForMain, Plan};
+use crate::sys::process::{self, Birth, Child, Deadline};
+use crate::sys::{Errno, ns, sched, socket};
+
+/// Where the process goes, and how long that may take.
+pub struct Target<'a> {
+    pub cgroup: &'a Cgroup,
+    pub subs: &'a [Sub],
+    /// The container's init.
+    pub init: i32,
+    /// A frozen cgroup holds the process until it is thawed.
+    pub may_be_frozen: bool,
+}
+
+/// A process in the container, all but its start.
+pub struct Joined {
+    pub child: Child,
+    pub link: Main,
+    /// The pty's master, with a terminal.
+    pub console: Option<OwnedFd>,
+    /// To be sent as its start.
+    pub filter: Program,
+}
+
+pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
+    // The child is born so, and never is anything else before execve(2): what it was has CVE-2016-9962.
+    process::set_not_dumpable().on("clear", "dumpable")?;
+    if process::thread_count_is_wrong() {
+        return Err(Error::bug("more than one thread before a fork"));
+    }
+    // A CPU mask that the cgroup's cpuset replaces must be there before the process is.
+    let ways = [Way::Birth, Way::Move, Way::BesideInit(target.init)];
+    let skip = usize::from(plan.joiner.affinity.0.is_some() && target.cgroup.is_v2());
+    let mut failed = None;
+    for way in ways.into_iter().skip(skip) {
+        let entered = match target.cgroup.entrance(target.subs, way) {
+            Ok(Some(entrance)) => enter(&plan, &entrance, target, log),
+            Ok(None) => continue,
+            Err(e) => Err(e.within("unable to apply cgroup configuration")),
+        };
+        match entered {
+            Err(e) if target.cgroup.is_v2() && is_refusal(&e) => {
+                log.debug(&format!("{way:?} into the container's cgroup failed: {e}"));
+                failed.get_or_insert(e);
+            }
+            r => return r,
+        }
+    }
+    Err(failed.unwrap_or_else(|| Error::bug("no way into the container's cgroup")))
+}
+
+/// The cgroup's and not the program's: worth another way in.
+fn is_refusal(e: &Error) -> bool {
+    matches!(e.errno(), Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP))
+        && e.kind() != Kind::Spec
+}
+
+fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Result<Joined> {
+    let (mut link, line) = handshake::line().on("create", "the handshake")?;
+    let (report, theirs) = socket::pair().on("create", "the handshake")?;
+    let stage = give_birth(&plan.joiner, entrance, line, theirs)?;
+    // Slow and pure: beside the child.
+    let filter = match &plan.main.seccomp {
+        Some(profile) => compile(profile, log)?,
+        None => Program::default(),
+    };
+    let deadline = if target.may_be_frozen { Deadline::never() } else { Deadline::after(PATIENCE) };
+    let mut console = None;
+    let child = if plan.joiner.namespaces & ns::NEWPID == 0 {
+        drop(report);
+        stage
+    } else {
+        adopt(stage, &report, &mut link, deadline, &mut console)?
+    };
+    match expect(&mut link, Answer::Ready, "preparing the program", deadline, &mut console) {
+        Err(e) if e.kind() == Kind::Died => return Err(died(e)),
+        r => r?,
+    }
+    prepare(&plan.main, child.pid())?;
+    if plan.main.terminal && console.is_none() {
+        return Err(Error::bug("the process is ready without its terminal"));
+    }
+    Ok(Joined { child, link, console, filter })
+}
+
+fn give_birth(joiner: &ForJoiner, entrance: &Entrance, line: handshake::Line, report: OwnedFd) -> Result<Child> {
+    let mut keep: Vec<RawFd> = joiner.descriptors();
+    keep.extend(init::preserved(joiner.preserve));
+    keep.extend(entrance.first.iter().chain(&entrance.last).map(|d| d.fd.as_raw_fd()));
+    keep.extend([line.as_raw_fd(), report.as_raw_fd()]);
+    let child = move || fenced(&keep, line, |line| init::join::run(joiner, entrance, &report, &line));
+    let place = entrance.birthplace.as_ref().map(AsFd::as_fd);
+    process::spawn(&Birth { cgroup: place, ..Birth::default() }, child).on("fork", "into the container's cgroup")
+}
+
+/// The process in the container's pid namespace is main's child, made by another one.
+fn adopt(stage: Child, report: &OwnedFd, link: &mut Main, deadline: Deadline, console: &mut Option<OwnedFd>) -> Result<Child> {
+    let mut word = [0; 4];
+    if process::poll_read(&[report.as_fd()], deadline).on("wait for", "the process")?.is_empty() {
+        return Err(Error::new(Kind::Timeout, "timed out while joining the container").at_stage(Stage::Intermediate));
+    }
+    match socket::receive(report, &mut word).on("wait for", "the process")? {
+        (4, _) => {
+            let child = Child::adopt(i32::from_ne_bytes(word)).on("open", "the process")?;
+            stage.wait().on("wait for", "the joining process")?;
+            Ok(child)
+        }
+        // It ended; its last word says why.
+        _ => match expect(link, Answer::Ready, "joining the container", deadline, console) {
+            Err(e) if e.kind() == Kind::Died => Err(died(e)),
+            Err(e) => Err(e),
+            Ok(()) => Err(Error::bug("the joining process reported no process")),
+        },
+    }
+}
+
+fn died(e: Error) -> Error {
+    Error::new(Kind::Died, "the process was killed before it could execute its program")
+        .at_stage(e.stage())
+        .hint("the container may have ended or been killed meanwhile, or be out of memory")
+}
+
+/// With our rights: the process has those of the container's user alone.
+fn prepare(main: &ForMain, pid: i32) -> Result<()> {
+    if let Some(adj) = main.oom_score_adj {
+        set_oom_score_adj(pid, adj)?;
+    }
+    if let Some(attr) = &main.scheduler {
+        sched::set_attr_of(pid, attr).on("set", "scheduler").map_err(|e| e.pointer("/process/scheduler"))?;
+    }
+    Ok(())
+}
