@@ -5,14 +5,17 @@ use super::{devices, mounts};
 use crate::error::{OnSys, Result};
 use crate::plan::mounts::MountStep;
 use crate::plan::rootfs::{Enter, libc_free};
+use crate::sys::fs;
 use crate::sys::mount::{self, ATTR_RDONLY, Attr};
 
 /// Cuts the mount namespace off from the host and attaches the root tree. It goes over `/`: paths still mean the
 /// host's, because a process's root is below what is mounted on it; only the tree's descriptor leads into it.
-pub fn attach(tree: std::os::fd::OwnedFd, enter: Enter) -> Result<Root> {
+///
+/// `share`: volumes are cloned from the host's mounts as their peers, so all but `/` itself stay what they are until
+/// the clones are made.
+pub fn attach(tree: std::os::fd::OwnedFd, enter: Enter, share: bool) -> Result<Root> {
     if enter != Enter::Chroot {
-        let slave = Attr { propagation: libc_free::MS_SLAVE, ..Attr::default() };
-        mount::set_root_attr(slave, true).on("set propagation of", "/")?;
+        mount::set_root_attr(SLAVE, !share).on("set propagation of", "/")?;
         mount::attach_over_root(&tree).on("attach", "the root file system")?;
     }
     Ok(Root::new(tree))
@@ -28,14 +31,18 @@ pub fn assemble(root: &Root, steps: Vec<MountStep>, dev: Option<&crate::plan::de
     }
 }
 
+const SLAVE: Attr = Attr { set: 0, clear: 0, propagation: libc_free::MS_SLAVE, userns: 0 };
+
 pub fn enter(root: &Root, how: Enter) -> Result<()> {
+    let old = fs::open_dir("/").on("open", "/")?;
     mount::fchdir(root.fd()).on("chdir to", "the root file system")?;
     match how {
         Enter::Pivot => {
             mount::pivot_into_cwd().on("pivot_root", "into the root file system").map_err(|e| {
                 e.hint("on an initial ramfs the root cannot be pivoted: --no-pivot")
             })?;
-            // The old root is stacked on "." now; it was made a slave above, so the host does not see it go.
+            // The old root is stacked on "." now. As a slave it goes without the host's mounts going, too.
+            mount::set_attr(&old, SLAVE, true).on("set propagation of", "the old root")?;
             mount::detach_cwd().on("detach", "the old root")?;
         }
         Enter::Move => {

@@ -29,6 +29,8 @@ pub struct Rootfs {
     pub tree: Option<OwnedFd>,
     pub path: PathBuf,
     pub enter: Enter,
+    /// Volumes may be peers of the host's mounts.
+    pub share: bool,
     pub mounts: Vec<MountStep>,
     pub dev: Option<Dev>,
     pub paths: super::paths::Paths,
@@ -52,6 +54,10 @@ impl BasePropagation {
             Some((SHARED, _)) => Self(None),
             Some((p, _)) => Self(Some(p)),
         }
+    }
+
+    pub fn is_shared(self) -> bool {
+        self.0.is_none()
     }
 
     pub fn attr(self) -> Attr {

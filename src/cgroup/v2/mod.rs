@@ -1,5 +1,6 @@
 //! cgroup v2: one directory with every controller.
 
+mod devices;
 mod limits;
 
 use std::os::fd::BorrowedFd;
@@ -186,9 +187,17 @@ impl Tree {
         Error::new(Kind::Host, text).hint(hint).pointer(w.pointer.clone().into_owned())
     }
 
-    /// The place of the device program (eBPF, attached to [`Tree::fd`]): issue 5.
-    pub fn apply_devices(&self, _rules: &DeviceRules) -> Result<()> {
-        Ok(())
+    /// Attaches the device program.
+    pub fn apply_devices(&self, rules: &DeviceRules) -> Result<()> {
+        let Some(dir) = self.dir() else { return Ok(()) };
+        // bpf(2) wants a directory that is open for reading, not an O_PATH handle.
+        let fd = fs::open(dir.path(), fs::OFlag::O_RDONLY | fs::OFlag::O_DIRECTORY)
+            .on("open cgroup", dir.path().display())?;
+        match devices::apply(std::os::fd::AsFd::as_fd(&fd), rules) {
+            // Without rights over BPF there are none over devices either, in a user namespace.
+            Err(e) if self.tolerant && matches!(e.errno(), Some(Errno::EPERM | Errno::EACCES)) => Ok(()),
+            r => r,
+        }
     }
 
     /// Gives the directory and the files that a manager of the subtree writes to `uid`: delegation, cgroups(7).
