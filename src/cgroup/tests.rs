@@ -257,8 +257,11 @@ fn storm(how: impl Fn(&Cgroup)) {
     gate.wait().expect("wait");
     let bomb = fork_storm();
     g.join(bomb.pid()).expect("join");
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(g.all_pids().expect("pids").len() > 5);
+    let begun = Instant::now();
+    while g.all_pids().expect("pids").len() <= 5 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no storm came up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     how(&g);
     let _ = bomb.wait();
     let start = Instant::now();
