@@ -16,7 +16,13 @@ pub struct Host {
 
 pub fn probe() -> Result<Host> {
     let (_, permitted, _) = cred::get_caps().on("read", "own capabilities")?;
-    Ok(Host { layout: cgroup::detect()?, caps: permitted, euid: cred::geteuid(), apparmor: has_apparmor(), selinux: has_selinux() })
+    Ok(Host {
+        layout: cgroup::detect()?,
+        caps: permitted,
+        euid: cred::geteuid(),
+        apparmor: has_apparmor(),
+        selinux: has_selinux(),
+    })
 }
 
 pub fn has_apparmor() -> bool {

@@ -44,7 +44,10 @@ pub struct Log {
 impl Log {
     /// Opens `file` for appending, so that several writers share it, and readers of a partly written line cannot be.
     pub fn open(file: Option<&Path>, format: Format, level: Level) -> Result<Self> {
-        #[expect(clippy::disallowed_methods, reason = "a file of the host, named by the user, and only appended to")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a file of the host, named by the user, and only appended to"
+        )]
         let open = |path: &Path| {
             // Not blocking: somebody else's FIFO must not hold us.
             std::fs::OpenOptions::new()

@@ -115,7 +115,11 @@ fn v1_entrance(h: &v1::Hierarchies, subs: &[Sub], born: bool) -> Result<Entrance
             true => entrance.birthplace = open(unified.path()).ok(),
             // Nothing is limited there, but the container is killed through it.
             false => entrance.last.extend(
-                fs::open(&path, OFlag::O_WRONLY | OFlag::O_NOFOLLOW).ok().map(|fd| Door { fd, path, optional: true }),
+                fs::open(&path, OFlag::O_WRONLY | OFlag::O_NOFOLLOW).ok().map(|fd| Door {
+                    fd,
+                    path,
+                    optional: true,
+                }),
             ),
         }
     }
@@ -135,10 +139,14 @@ fn v2_entrance(dir: &Dir, subs: &[Sub], way: Way) -> Result<Option<Entrance>> {
         Way::Move => {
             let path = path.join("cgroup.procs");
             let fd = fs::open(&path, OFlag::O_WRONLY | OFlag::O_NOFOLLOW).on("open", path.display())?;
-            return Ok(Some(Entrance { last: vec![Door { fd, path, optional: false }], ..Entrance::default() }));
+            return Ok(Some(Entrance {
+                last: vec![Door { fd, path, optional: false }],
+                ..Entrance::default()
+            }));
         }
         Way::BesideInit(pid) if subs.is_empty() => {
-            let text = fs::read_file(format!("/proc/{pid}/cgroup"), 1 << 16).on("read", format!("/proc/{pid}/cgroup"))?;
+            let text = fs::read_file(format!("/proc/{pid}/cgroup"), 1 << 16)
+                .on("read", format!("/proc/{pid}/cgroup"))?;
             let text = String::from_utf8_lossy(&text);
             let Some(place) = text.lines().find_map(|l| l.strip_prefix("0::/")) else { return Ok(None) };
             let path = dir.mountpoint().join(place);

@@ -21,9 +21,9 @@ mod dir;
 pub mod entrance;
 mod facts;
 mod kill;
-mod undo;
 pub mod layout;
 pub mod path;
+mod undo;
 pub mod v1;
 pub mod v2;
 pub mod write;
@@ -265,7 +265,10 @@ impl Cgroup {
         match &self.tree {
             Tree::V1(h) => h.update(r),
             Tree::V2(t) => t.update(r),
-            Tree::None => Err(Error::new(Kind::Host, "the container has no cgroup, so there is nothing to set limits on")),
+            Tree::None => Err(Error::new(
+                Kind::Host,
+                "the container has no cgroup, so there is nothing to set limits on",
+            )),
         }
     }
 

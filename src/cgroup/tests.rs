@@ -166,7 +166,12 @@ fn a_process_lets_itself_in() {
     for line in where_it_is.lines() {
         assert!(line.contains("/orlop-test-"), "{line}");
     }
-    assert!(g.check_free().expect_err("in use").to_string().contains("container's cgroup is not empty: 1 process"));
+    assert!(
+        g.check_free()
+            .expect_err("in use")
+            .to_string()
+            .contains("container's cgroup is not empty: 1 process")
+    );
 }
 
 #[test]

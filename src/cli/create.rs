@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, leniency};
-use crate::container::create::{self, Request};
 use crate::container::Id;
+use crate::container::create::{self, Request};
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::log::Log;
 
@@ -40,7 +40,10 @@ pub struct Common {
 impl Common {
     pub fn request(&self, global: &Global, gate: bool, foreground: bool) -> Result<(Id, Request)> {
         if self.preserve_fds > 1024 {
-            return Err(Error::new(Kind::Usage, format!("--preserve-fds {} is more than 1024", self.preserve_fds)));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("--preserve-fds {} is more than 1024", self.preserve_fds),
+            ));
         }
         let absolute = |path: &Option<PathBuf>| {
             // The working directory is about to become the bundle.

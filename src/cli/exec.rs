@@ -81,10 +81,14 @@ impl Exec {
 
     fn exec(&self, global: &Global, log: &Log) -> Result<i32> {
         if self.preserve_fds > 1024 {
-            return Err(Error::new(Kind::Usage, format!("--preserve-fds {} is more than 1024", self.preserve_fds)));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("--preserve-fds {} is more than 1024", self.preserve_fds),
+            ));
         }
         let given = |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
-        let pid_file = given(&self.pid_file).map(|p| std::path::absolute(&p).on("resolve", p.display())).transpose()?;
+        let pid_file =
+            given(&self.pid_file).map(|p| std::path::absolute(&p).on("resolve", p.display())).transpose()?;
         let request = Request {
             process: given(&self.process),
             args: self.args.clone(),

@@ -20,8 +20,9 @@ pub struct Kill {
 
 impl Kill {
     pub fn run(&self, global: &Global) -> Result<i32> {
-        let signal = signal::parse(&self.signal)
-            .ok_or_else(|| Error::new(Kind::Usage, format!("unknown signal {:?}: invalid argument", self.signal)))?;
+        let signal = signal::parse(&self.signal).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("unknown signal {:?}: invalid argument", self.signal))
+        })?;
         kill::kill(&global.find(&self.id)?, signal, self.all).map(|()| 0)
     }
 }

@@ -66,8 +66,7 @@ fn unvalued(arg: OsString, takes_value: bool, has_value: bool) -> Option<OsStrin
 
 fn find<'a>(level: &'a Command, name: &str) -> Option<&'a clap::Arg> {
     level.get_arguments().find(|a| {
-        a.get_long() == Some(name)
-            || (name.len() == 1 && a.get_short().is_some_and(|s| name.starts_with(s)))
+        a.get_long() == Some(name) || (name.len() == 1 && a.get_short().is_some_and(|s| name.starts_with(s)))
     })
 }
 
@@ -102,7 +101,10 @@ mod tests {
     #[test]
     fn single_dashes_of_long_flags_are_doubled() {
         for (from, to) in [
-            ("orlop -root /x run -no-subreaper -bundle /b c1", "orlop --root /x run --no-subreaper --bundle /b c1"),
+            (
+                "orlop -root /x run -no-subreaper -bundle /b c1",
+                "orlop --root /x run --no-subreaper --bundle /b c1",
+            ),
             ("orlop --root=/x run -b /b -d c1", "orlop --root=/x run -b /b -d c1"),
             ("orlop -root=/x state c1", "orlop --root=/x state c1"),
             ("orlop --systemd-cgroup=true state c1", "orlop --systemd-cgroup state c1"),

@@ -160,7 +160,9 @@ impl Global {
     /// What is not built yet says so.
     fn manager(&self) -> Result<Manager> {
         if self.systemd_cgroup {
-            return Err(Error::unsupported("--systemd-cgroup is not supported yet").hint("use the cgroupfs driver"));
+            return Err(
+                Error::unsupported("--systemd-cgroup is not supported yet").hint("use the cgroupfs driver")
+            );
         }
         match self.cgroup_manager.as_deref() {
             None | Some("cgroupfs") => Ok(Manager::Cgroupfs),

@@ -31,7 +31,10 @@ impl Ps {
             "table" => {
                 let default = ["-ef".to_owned()];
                 let options = if self.options.is_empty() { &default[..] } else { &self.options };
-                #[expect(clippy::disallowed_methods, reason = "the caller's own ps, on the host, as with runc")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the caller's own ps, on the host, as with runc"
+                )]
                 let output = Command::new("ps").args(options).output().on("execute", "ps")?;
                 if !output.status.success() {
                     let said = String::from_utf8_lossy(&output.stderr);

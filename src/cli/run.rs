@@ -24,7 +24,8 @@ pub struct Run {
 impl Run {
     pub fn run(&self, global: &Global, log: &Log) -> Result<i32> {
         let (id, request) = self.common.request(global, false, !self.detach)?;
-        let foreground = (!self.detach).then_some(Foreground { keep: self.keep, subreaper: !self.no_subreaper });
+        let foreground =
+            (!self.detach).then_some(Foreground { keep: self.keep, subreaper: !self.no_subreaper });
         run::run(&global.store_to_make()?, &id, request, foreground, log)
     }
 }

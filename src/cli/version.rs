@@ -5,7 +5,10 @@ use crate::plan::seccomp;
 
 /// `--version` or `-v` before any verb: clap would want the verb as well.
 pub fn asked_for(args: &[OsString]) -> bool {
-    args.iter().skip(1).take_while(|a| a.as_encoded_bytes().starts_with(b"-")).any(|a| a == "--version" || a == "-v")
+    args.iter()
+        .skip(1)
+        .take_while(|a| a.as_encoded_bytes().starts_with(b"-"))
+        .any(|a| a == "--version" || a == "-v")
 }
 
 /// Lines as runc writes them: Docker and containerd parse the first three.
@@ -15,6 +18,9 @@ pub fn print() -> Result<i32> {
 }
 
 fn print_lines(version: &str, commit: &str) -> Result<i32> {
-    let text = format!("orlop version {version}\ncommit: {commit}\nspec: 1.3.0\nlibseccomp: {}\n", seccomp::version());
+    let text = format!(
+        "orlop version {version}\ncommit: {commit}\nspec: 1.3.0\nlibseccomp: {}\n",
+        seccomp::version()
+    );
     super::print(text.as_bytes())
 }

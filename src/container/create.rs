@@ -67,7 +67,10 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     check_preserved(request.preserve_fds, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
-    #[expect(clippy::disallowed_methods, reason = "the bundle is the host's, and `state` shows its resolved path")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the bundle is the host's, and `state` shows its resolved path"
+    )]
     let bundle = std::fs::canonicalize(&request.bundle).on("chdir", request.bundle.display())?;
     request.bundle = bundle;
     // Hooks run in the bundle, as with runc.
@@ -140,11 +143,16 @@ fn make(
     let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
     let cgroup = match request.manager {
         Manager::Disabled => Cgroup::none(),
-        Manager::Cgroupfs => Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)?,
+        Manager::Cgroupfs => {
+            Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)?
+        }
     };
     let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let new_pid = |l: &oci_spec::runtime::Linux| {
-        l.namespaces().iter().flatten().any(|n| plan::namespaces::flag(n.typ()) == ns::NEWPID && n.path().is_none())
+        l.namespaces()
+            .iter()
+            .flatten()
+            .any(|n| plan::namespaces::flag(n.typ()) == ns::NEWPID && n.path().is_none())
     };
     let mut record = Record {
         version: Record::VERSION,
@@ -197,8 +205,8 @@ fn make(
     let mut warnings = Vec::new();
     let plan = plan::build(spec, host, options, &mut warnings)?;
     warnings.iter().for_each(|w| log.warn(w));
-    let mut launched = launch::launch(plan, &cgroup, resources, log)
-        .within("unable to start container process")?;
+    let mut launched =
+        launch::launch(plan, &cgroup, resources, log).within("unable to start container process")?;
     if let Some(path) = &request.console_socket
         && let Some(master) = launched.console.take()
     {
@@ -223,7 +231,8 @@ fn make(
 /// Whole or not at all: written aside and renamed, as clients poll for it.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let (dir, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().and_then(|n| n.to_str()));
-    let name = name.ok_or_else(|| Error::new(Kind::Usage, format!("--pid-file {} names no file", path.display())))?;
+    let name =
+        name.ok_or_else(|| Error::new(Kind::Usage, format!("--pid-file {} names no file", path.display())))?;
     let write = || fs::replace_file_at(fs::open_dir(dir)?, name, pid.to_string().as_bytes(), 0o644);
     write().on("write pid file", path.display())
 }
@@ -231,7 +240,8 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 /// The pty's master, in one message, with a name for it: what every console-socket client expects.
 pub fn send_console(path: &Path, master: OwnedFd) -> Result<()> {
     use std::os::fd::AsFd;
-    let sent = socket::connect_stream(path).and_then(|s| socket::send(s, b"/dev/pts/ptmx", Some(master.as_fd())));
+    let sent =
+        socket::connect_stream(path).and_then(|s| socket::send(s, b"/dev/pts/ptmx", Some(master.as_fd())));
     sent.on("send the terminal to console socket", path.display())
 }
 
@@ -247,10 +257,9 @@ pub fn check_terminal(terminal: bool, foreground: bool, socket: bool) -> Result<
             Kind::Usage,
             "cannot allocate tty if runc will detach without setting console socket",
         )),
-        (false, _, true) | (_, false, true) => Err(Error::new(
-            Kind::Usage,
-            "cannot use console socket if runc will not detach or allocate tty",
-        )),
+        (false, _, true) | (_, false, true) => {
+            Err(Error::new(Kind::Usage, "cannot use console socket if runc will not detach or allocate tty"))
+        }
         _ => Ok(()),
     }
 }

@@ -101,7 +101,9 @@ pub fn destroy(entry: &Entry, record: &Record, log: &Log) -> Result<()> {
 }
 
 fn poststop_hooks(entry: &Entry) -> Vec<hooks::Hook> {
-    let Some(config) = entry.config().ok().and_then(|c| spec::parse_config(c).ok()) else { return Vec::new() };
+    let Some(config) = entry.config().ok().and_then(|c| spec::parse_config(c).ok()) else {
+        return Vec::new();
+    };
     let list = config.spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default();
     list.iter().filter_map(|h| hooks::Hook::new(h).ok()).collect()
 }
@@ -134,4 +136,3 @@ fn remove_damaged(entry: &Entry, why: &Error, log: &Log) -> Result<()> {
     cgroup.remove()?;
     entry.remove()
 }
-

@@ -162,7 +162,9 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |what: &str, digits: &str| {
         let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let id = digits.parse().ok().filter(|id| decimal && *id != u32::MAX);
-        id.ok_or_else(|| Error::new(Kind::Usage, format!("bad {what}: {digits:?} is no number from 0 to 4294967294")))
+        id.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("bad {what}: {digits:?} is no number from 0 to 4294967294"))
+        })
     };
     match text.split_once(':') {
         Some((uid, gid)) => {

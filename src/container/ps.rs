@@ -18,7 +18,8 @@ pub fn filter(output: &str, pids: &[i32]) -> Result<String> {
     let mut lines = output.lines();
     let header = lines.next().unwrap_or_default();
     let column = header.split_whitespace().position(|t| t == "PID").ok_or_else(|| {
-        Error::new(Kind::Usage, "couldn't find PID field in ps output").hint("the options for ps must let it print the PID column")
+        Error::new(Kind::Usage, "couldn't find PID field in ps output")
+            .hint("the options for ps must let it print the PID column")
     })?;
     let mut out = format!("{header}\n");
     for line in lines {

@@ -16,7 +16,13 @@ pub struct Foreground {
 }
 
 /// The payload's exit status, or 0 when detached.
-pub fn run(store: &Store, id: &Id, request: Request, foreground: Option<Foreground>, log: &Log) -> Result<i32> {
+pub fn run(
+    store: &Store,
+    id: &Id,
+    request: Request,
+    foreground: Option<Foreground>,
+    log: &Log,
+) -> Result<i32> {
     let Some(options) = foreground else {
         let created = create::create(store, id, request, log)?;
         begin(created, log)?.child.let_go();

@@ -42,11 +42,8 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         Err(Errno::ECONNREFUSED) => return wrong("cannot start a container that has stopped"),
         r => r.on("connect to", "the container's init")?,
     };
-    let deadline = if unbounded {
-        Deadline::never()
-    } else {
-        Deadline::after(PATIENCE + Duration::from_secs(extra))
-    };
+    let deadline =
+        if unbounded { Deadline::never() } else { Deadline::after(PATIENCE + Duration::from_secs(extra)) };
     let mut link = Main::over(knock);
     wait_for_exec(&mut link, deadline).within("unable to start container process")?;
     poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)

@@ -34,7 +34,17 @@ pub fn state(entry: &Entry) -> Result<State> {
     let status = entry.status(&record);
     let pid = record.init.filter(|_| status.alive()).map_or(0, |i| i.pid);
     let Record { oci_version, id, bundle, rootfs, created, annotations, .. } = record;
-    Ok(State { oci_version, id, pid, status: status.name(), bundle, rootfs, created, annotations, owner: String::new() })
+    Ok(State {
+        oci_version,
+        id,
+        pid,
+        status: status.name(),
+        bundle,
+        rootfs,
+        created,
+        annotations,
+        owner: String::new(),
+    })
 }
 
 /// From the host's passwd(5); without NSS, which a static program cannot load.

@@ -140,7 +140,10 @@ impl Entry {
                     crate::sys::sched::pause(std::time::Duration::from_millis(2));
                 }
                 Err(Errno::EWOULDBLOCK) => {
-                    return Err(Error::new(Kind::Timeout, format!("container {} is busy with another command", self.id)));
+                    return Err(Error::new(
+                        Kind::Timeout,
+                        format!("container {} is busy with another command", self.id),
+                    ));
                 }
                 Err(e) => return Err(e).on("lock", self.path.display()),
             }
@@ -159,16 +162,22 @@ impl Entry {
     /// The record. None where there is none yet, or none that can be read: the kind tells.
     pub fn record(&self) -> Result<Record> {
         let shown = self.path.join(RECORD);
-        let fd = match fs::openat2(&self.dir, RECORD, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0, Resolve::BENEATH) {
-            // Reserved, but not written down yet, or deleted by now.
-            Err(Errno::ENOENT) => return Err(Error::new(Kind::NotFound, compat::DOES_NOT_EXIST)),
-            r => r.on("open", shown.display())?,
-        };
+        let fd =
+            match fs::openat2(&self.dir, RECORD, OFlag::O_RDONLY | OFlag::O_NONBLOCK, 0, Resolve::BENEATH) {
+                // Reserved, but not written down yet, or deleted by now.
+                Err(Errno::ENOENT) => return Err(Error::new(Kind::NotFound, compat::DOES_NOT_EXIST)),
+                r => r.on("open", shown.display())?,
+            };
         let text = fs::read_all(fd, 16 << 20).on("read", shown.display())?;
-        let record: Record = serde_json::from_slice(&text)
-            .map_err(|e| Error::new(Kind::Host, format!("{} is damaged: {e}", shown.display())).hint("delete --force removes the container"))?;
+        let record: Record = serde_json::from_slice(&text).map_err(|e| {
+            Error::new(Kind::Host, format!("{} is damaged: {e}", shown.display()))
+                .hint("delete --force removes the container")
+        })?;
         if record.version != Record::VERSION {
-            return Err(Error::new(Kind::Host, format!("{} has version {}, not {}", shown.display(), record.version, Record::VERSION)));
+            return Err(Error::new(
+                Kind::Host,
+                format!("{} has version {}, not {}", shown.display(), record.version, Record::VERSION),
+            ));
         }
         Ok(record)
     }

@@ -173,7 +173,8 @@ impl Error {
                 m.insert(k.to_owned(), v.into());
             }
         };
-        let name = |v: serde_json::Result<serde_json::Value>| v.ok().and_then(|v| v.as_str().map(str::to_owned));
+        let name =
+            |v: serde_json::Result<serde_json::Value>| v.ok().and_then(|v| v.as_str().map(str::to_owned));
         put("code", name(serde_json::to_value(self.0.kind)));
         put("phase", name(serde_json::to_value(self.0.stage)));
         put("pointer", self.0.pointer.clone());
@@ -279,7 +280,10 @@ mod tests {
 
     #[test]
     fn one_line_with_context_pointer_and_errno_in_gos_words() {
-        let e = Error::sys("mount", "/proc", Errno::EPERM).within("mounts[3]").within("create web-1").pointer("/mounts/3");
+        let e = Error::sys("mount", "/proc", Errno::EPERM)
+            .within("mounts[3]")
+            .within("create web-1")
+            .pointer("/mounts/3");
         assert!(e.to_string().starts_with("create web-1: mounts[3]: mount /proc: operation not permitted"));
         assert!(e.to_string().contains("(config.json: /mounts/3)"));
     }

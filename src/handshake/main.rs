@@ -64,8 +64,11 @@ impl Main {
         self.buf.resize(MAX_FRAME, 0);
         loop {
             if poll_read(&[self.fd.as_fd()], deadline).on("wait for", "the container's init")?.is_empty() {
-                return Err(Error::new(Kind::Timeout, format!("the container's init timed out while {doing}"))
-                    .at_stage(Stage::Init));
+                return Err(Error::new(
+                    Kind::Timeout,
+                    format!("the container's init timed out while {doing}"),
+                )
+                .at_stage(Stage::Init));
             }
             let (n, fd) = match socket::receive(&self.fd, &mut self.buf) {
                 Err(Errno::ECONNRESET) => (0, None),

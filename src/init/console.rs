@@ -67,7 +67,11 @@ fn bind(root: &Root, slave: &OwnedFd) -> Result<()> {
         return Err(Error::sys("use", "/dev/console, a symbolic link", Errno::ELOOP));
     }
     let tree = mount::clone_tree(slave.as_fd(), false).on("clone", "the terminal")?;
-    mount::set_attr(&tree, Attr { propagation: crate::plan::rootfs::libc_free::MS_PRIVATE, ..Attr::default() }, false)
-        .on("make private", "the terminal")?;
+    mount::set_attr(
+        &tree,
+        Attr { propagation: crate::plan::rootfs::libc_free::MS_PRIVATE, ..Attr::default() },
+        false,
+    )
+    .on("make private", "the terminal")?;
     mount::attach(&tree, &target).on("bind", "/dev/console")
 }

@@ -36,9 +36,14 @@ fn copy_dir(from: OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<()> {
             copy_dir(inner, made.as_fd(), depth + 1)?;
             own(&made, &stat)?;
         } else if stat.is_file() {
-            let source = fs::openat(&from, &name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, 0)?;
-            let made =
-                fs::openat(to, &name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW, 0o600)?;
+            let source =
+                fs::openat(&from, &name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK, 0)?;
+            let made = fs::openat(
+                to,
+                &name,
+                OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW,
+                0o600,
+            )?;
             crate::sys::fd::copy(&source, &made, usize::try_from(stat.size).unwrap_or(0))?;
             own(&made, &stat)?;
         }

@@ -36,7 +36,8 @@ fn make_node(root: &Root, node: &Node) -> Result<()> {
     match fs::mknodat(&dir, name, kind, node.mode, major.into(), minor.into()) {
         Ok(()) => {
             if node.uid != 0 || node.gid != 0 {
-                let made = fs::openat(&dir, name, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0).on("open", shown)?;
+                let made =
+                    fs::openat(&dir, name, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0).on("open", shown)?;
                 let stat = fs::fstat(&made).on("stat", shown)?;
                 if stat.kind() != kind {
                     return Err(Error::sys("create device", shown.to_string(), Errno::EEXIST)
@@ -63,7 +64,8 @@ fn bind_node(root: &Root, node: &Node, kind: u32, major: u32, minor: u32) -> Res
             .hint("mknod is forbidden here and the host's node of that name is another device"));
     }
     let tree = mount::clone_tree(&host, false).on("clone mount source", shown)?;
-    mount::set_attr(&tree, Attr { propagation: PRIVATE, ..Attr::default() }, false).on("make private", shown)?;
+    mount::set_attr(&tree, Attr { propagation: PRIVATE, ..Attr::default() }, false)
+        .on("make private", shown)?;
     let (target, _) = root.open_or_make(&node.path, Make::File, false).on("create", shown)?;
     mount::attach(&tree, &target).on("bind device", shown)
 }

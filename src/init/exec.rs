@@ -16,7 +16,9 @@ pub fn make_cwd(root: &Root, program: &Program) -> Result<()> {
         Ok(_) => Ok(()),
         // What matters is whether it can be entered; a read-only mount or a file in the way shows then.
         Err(Errno::EROFS | Errno::EEXIST | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM) => Ok(()),
-        Err(e) => Err(e).on("create working directory", path.display()).map_err(|e| e.pointer("/process/cwd")),
+        Err(e) => {
+            Err(e).on("create working directory", path.display()).map_err(|e| e.pointer("/process/cwd"))
+        }
     }
 }
 
@@ -29,7 +31,10 @@ pub fn enter_cwd(program: &Program, as_user: bool, done: &mut bool) -> Result<()
             Err(Errno::EACCES | Errno::EPERM) if !as_user => return Ok(()),
             Err(e) => {
                 return Err(e)
-                    .on("chdir to cwd", format!("({:?}) set in config.json failed", program.cwd.to_string_lossy()))
+                    .on(
+                        "chdir to cwd",
+                        format!("({:?}) set in config.json failed", program.cwd.to_string_lossy()),
+                    )
                     .map_err(|e| e.pointer("/process/cwd"));
             }
         }
@@ -50,7 +55,9 @@ pub fn enter_cwd(program: &Program, as_user: bool, done: &mut bool) -> Result<()
 pub fn find(program: &Program) -> Result<CString> {
     let name = &program.argv[0];
     let shown = name.to_string_lossy().into_owned();
-    let fail = |why: String, kind: Kind| Error::new(kind, format!("exec: {shown:?}: {why}")).pointer("/process/args/0");
+    let fail = |why: String, kind: Kind| {
+        Error::new(kind, format!("exec: {shown:?}: {why}")).pointer("/process/args/0")
+    };
     let text = |e: Errno| crate::error::errno_text(e);
     let kind = |e: Errno| match e {
         Errno::ENOENT | Errno::ENOTDIR => Kind::NotFound,
@@ -70,7 +77,8 @@ pub fn find(program: &Program) -> Result<CString> {
         let file = Path::new(OsStr::from_bytes(dir)).join(OsStr::from_bytes(name.as_bytes()));
         match executable(file.as_os_str()) {
             Ok(()) if file.is_absolute() => {
-                return CString::new(file.into_os_string().as_bytes()).map_err(|_| fail(text(Errno::EINVAL), Kind::Failed));
+                return CString::new(file.into_os_string().as_bytes())
+                    .map_err(|_| fail(text(Errno::EINVAL), Kind::Failed));
             }
             Ok(()) => {
                 let why = "cannot run executable found relative to current directory".to_owned();
@@ -127,7 +135,9 @@ pub fn replace(file: &CString, program: &Program, env: &[CString]) -> Error {
     let error = Error::sys("exec", file.to_string_lossy(), e).pointer("/process/args/0");
     match e {
         Errno::ENOEXEC => error.hint("the file is no program for this machine, or a script without #! line"),
-        Errno::ENOENT => error.hint("the interpreter that the program names (#! line or dynamic loader) is missing in the container"),
+        Errno::ENOENT => error.hint(
+            "the interpreter that the program names (#! line or dynamic loader) is missing in the container",
+        ),
         _ => error,
     }
 }

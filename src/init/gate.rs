@@ -34,7 +34,8 @@ pub fn wait(gate: Gate, link: &Child<'_, Ready>) -> Result<Starter> {
     };
     let mut signals = signal::watch().on("watch", "signals")?;
     loop {
-        let ready = poll_read(&[listener.as_fd(), signals.as_fd()], Deadline::never()).on("wait for", "start")?;
+        let ready =
+            poll_read(&[listener.as_fd(), signals.as_fd()], Deadline::never()).on("wait for", "start")?;
         obey(&mut signals)?;
         if ready.contains(&0) {
             let connection = socket::accept(&listener).on("accept", "start")?;

@@ -9,7 +9,13 @@ use crate::sys::process::{self, Birth};
 use crate::sys::{ns, signal, socket};
 
 /// Sends init's pid over `report`, and ends.
-pub fn run(plan: ForIntermediate, born: u64, report: OwnedFd, line: Line, init: impl FnOnce(Line) -> i32) -> i32 {
+pub fn run(
+    plan: ForIntermediate,
+    born: u64,
+    report: OwnedFd,
+    line: Line,
+    init: impl FnOnce(Line) -> i32,
+) -> i32 {
     match clone_init(plan, born, report, &line) {
         Ok(Side::Intermediate) => 0,
         Ok(Side::Init) => init(line),
@@ -29,7 +35,8 @@ fn clone_init(plan: ForIntermediate, born: u64, report: OwnedFd, _line: &Line) -
     process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
     process::die_with_parent(signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
     for join in plan.join {
-        ns::join(&join.fd, join.kind).on("join", format!("{} namespace {}", name(join.kind), join.path.display()))?;
+        ns::join(&join.fd, join.kind)
+            .on("join", format!("{} namespace {}", name(join.kind), join.path.display()))?;
     }
     let birth = Birth { namespaces: born, cgroup: None, sibling: true };
     match process::fork(&birth).on("create namespaces", "for the container's init")? {

@@ -117,10 +117,13 @@ fn enter(plan: &ForJoiner, link: &Child<'_, Joining>) -> Result<Ready> {
         mount::chroot_cwd().on("chroot into", "the container's root")?;
     }
     // Entering a mount namespace has made its root ours.
-    let root = Root::new(fs::open("/", OFlag::O_PATH | OFlag::O_DIRECTORY).on("open", "the container's root")?);
+    let root =
+        Root::new(fs::open("/", OFlag::O_PATH | OFlag::O_DIRECTORY).on("open", "the container's root")?);
     session::join_keyring(plan.keyring.as_deref())?;
     if let Some(console) = &plan.console {
-        let master = super::step("error setting up the terminal", || console::allocate(&root, console, plan.identity.uid))?;
+        let master = super::step("error setting up the terminal", || {
+            console::allocate(&root, console, plan.identity.uid)
+        })?;
         link.console(master.as_fd())?;
     }
     become_user(plan, &root)

@@ -24,7 +24,9 @@ pub fn sysctls(plan: &Kernel) -> Result<()> {
     for s in &plan.sysctls {
         fs::write_at(&proc, std::path::Path::new("sys").join(&s.path), &s.value, Resolve::BENEATH)
             .on("write sysctl", format!("{} = {:?}", s.key, s.value))
-            .map_err(|e| e.pointer(format!("/linux/sysctl/{}", s.key.replace('~', "~0").replace('/', "~1"))))?;
+            .map_err(|e| {
+                e.pointer(format!("/linux/sysctl/{}", s.key.replace('~', "~0").replace('/', "~1")))
+            })?;
     }
     Ok(())
 }
@@ -35,7 +37,9 @@ pub fn personality(plan: &Kernel) -> Result<()> {
 
 pub fn set_personality(domain: Option<u64>) -> Result<()> {
     match domain {
-        Some(p) => process::set_personality(p).on("set", "personality").map_err(|e| e.pointer("/linux/personality")),
+        Some(p) => {
+            process::set_personality(p).on("set", "personality").map_err(|e| e.pointer("/linux/personality"))
+        }
         None => Ok(()),
     }
 }

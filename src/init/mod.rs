@@ -63,30 +63,39 @@ fn step<T>(name: &'static str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     f().map_err(|e| e.within(name))
 }
 
-fn become_container(
-    plan: ForInit,
-    line: &Line,
-    starter: &mut Starter,
-) -> Result<std::convert::Infallible> {
-    let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } = plan;
+fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result<std::convert::Infallible> {
+    let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } =
+        plan;
 
     process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
     // Until we are ready: without main nobody would know of us.
-    process::die_with_parent(sys::signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
+    process::die_with_parent(sys::signal::SIGKILL)
+        .map_err(|e| Error::sys("set", "parent-death signal", e))?;
     session::lead()?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
     let (link, pid) = line.born().wait_for_go()?;
     if namespaces.own_user {
         identity::become_root()?;
         process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
-        process::die_with_parent(sys::signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
+        process::die_with_parent(sys::signal::SIGKILL)
+            .map_err(|e| Error::sys("set", "parent-death signal", e))?;
     }
     session::enter_namespaces(&namespaces)?;
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
-    let crate::plan::rootfs::Rootfs { tree, path, enter, share, mounts, dev, paths, readonly, propagation, readonly_later } =
-        rootfs;
+    let crate::plan::rootfs::Rootfs {
+        tree,
+        path,
+        enter,
+        share,
+        mounts,
+        dev,
+        paths,
+        readonly,
+        propagation,
+        readonly_later,
+    } = rootfs;
     let tree = match tree {
         Some(tree) => tree,
         None => crate::plan::rootfs::clone_root(&path, propagation)?,

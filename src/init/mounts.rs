@@ -72,7 +72,13 @@ fn finish(mount: &OwnedFd, rec: Attr, propagation: &[(u64, bool)], target: &Path
 }
 
 /// The place for a mount: opened or made, and allowed.
-fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&OwnedFd>) -> Result<(OwnedFd, bool)> {
+fn place(
+    root: &Root,
+    target: &Path,
+    make: Make,
+    fstype: &str,
+    tree: Option<&OwnedFd>,
+) -> Result<(OwnedFd, bool)> {
     // A procfs or sysfs found through a link would stand where the image wants it, not where the masks and label
     // writes look for it: CVE-2019-19921, CVE-2023-27561.
     let plain = matches!(fstype, "proc" | "sysfs");
@@ -80,7 +86,10 @@ fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&Own
         Err(Errno::ELOOP) if plain => {
             return Err(Error::new(
                 Kind::Denied,
-                format!("filesystem \"{fstype}\" must be mounted on ordinary directory: {} is or has a symbolic link", target.display()),
+                format!(
+                    "filesystem \"{fstype}\" must be mounted on ordinary directory: {} is or has a symbolic link",
+                    target.display()
+                ),
             ));
         }
         r => r.on("create mount point", target.display())?,
@@ -101,7 +110,8 @@ fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&Own
     guard_proc(root, &at, target, fstype, tree)?;
     let is_dir = fs::fstat(&at).on("stat", target.display())?.is_dir();
     if is_dir != (make == Make::Dir) {
-        let (source, kind) = if is_dir { ("a file", "a directory") } else { ("a directory", "not a directory") };
+        let (source, kind) =
+            if is_dir { ("a file", "a directory") } else { ("a directory", "not a directory") };
         return Err(Error::sys("mount", target.display().to_string(), Errno::ENOTDIR)
             .hint(format!("the source is {source} and the mount point is {kind}")));
     }
@@ -110,14 +120,24 @@ fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&Own
 
 /// Files of /proc that lxcfs and the like may cover: they inform, nothing trusts them.
 const PROC_FILES: [&str; 10] = [
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid",
+    "cpuinfo",
+    "diskstats",
+    "meminfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "loadavg",
+    "slabinfo",
+    "sys/kernel/ns_last_pid",
     "sys/crypto/fips_enabled",
 ];
 
 /// Nothing may be mounted over /proc or in it but a procfs and the harmless files: later writes of labels and
 /// sysctls, and the container's own tools, trust what is there (CVE-2019-16884, CVE-2025-52881).
 fn guard_proc(root: &Root, at: &OwnedFd, target: &Path, fstype: &str, tree: Option<&OwnedFd>) -> Result<()> {
-    let refuse = |why: &str| Err(Error::new(Kind::Denied, format!("\"{}\" cannot be mounted because {why}", target.display())));
+    let refuse = |why: &str| {
+        Err(Error::new(Kind::Denied, format!("\"{}\" cannot be mounted because {why}", target.display())))
+    };
     let on_proc = fs::fstatfs(at).on("stat", target.display())?.0 == mount::PROC_MAGIC;
     if on_proc && fstype != "proc" {
         // Where it stands, whatever links led there.
@@ -157,12 +177,17 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
     let (at, there) = place(root, target, Make::Dir, &new.fstype, None)?;
     let fstype = mount::fs_name(&new.fstype).on("use", &new.fstype)?;
     if let Some(data) = &new.legacy {
-        mount::mount_legacy(&new.source, &at, &fstype, new.legacy_flags, data).on("mount", target.display())?;
+        mount::mount_legacy(&new.source, &at, &fstype, new.legacy_flags, data)
+            .on("mount", target.display())?;
         return Ok(None);
     }
     let unknown = |e: Errno| {
         let e = Error::sys("open file system", new.fstype.clone(), e);
-        if e.errno() == Some(Errno::ENODEV) { e.hint("this kernel has no such file system (or its module is not loaded)") } else { e }
+        if e.errno() == Some(Errno::ENODEV) {
+            e.hint("this kernel has no such file system (or its module is not loaded)")
+        } else {
+            e
+        }
     };
     let ctx = mount::open_fs(&fstype).map_err(unknown)?;
     let refused = |e: Errno, what: String| {
@@ -219,13 +244,19 @@ fn cgroup_v1(
     for h in hierarchies {
         let shown = target.join(&h.name);
         fs::mkdirat(&tmpfs, &h.name, 0o755).on("create", shown.display())?;
-        let dir = fs::openat(&tmpfs, &h.name, fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY | fs::OFlag::O_NOFOLLOW, 0)
-            .on("open", shown.display())?;
+        let dir = fs::openat(
+            &tmpfs,
+            &h.name,
+            fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY | fs::OFlag::O_NOFOLLOW,
+            0,
+        )
+        .on("open", shown.display())?;
         let tree = match h.source {
             HierarchySource::Bind(tree) => tree,
             HierarchySource::New(options) => new_hierarchy(&options).on("mount", shown.display())?,
         };
-        mount::set_attr(&tree, Attr { set, ..Attr::default() }, false).on("set attributes of", shown.display())?;
+        mount::set_attr(&tree, Attr { set, ..Attr::default() }, false)
+            .on("set attributes of", shown.display())?;
         finish(&tree, Attr::default(), propagation, &shown)?;
         mount::attach(&tree, &dir).on("mount", shown.display())?;
         for link in &h.links {

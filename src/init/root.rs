@@ -46,7 +46,13 @@ impl Root {
 
     /// A readable descriptor on the directory or file at `path`, links followed inside the root.
     pub fn open_for_reading(&self, path: &Path) -> Result<OwnedFd> {
-        fs::openat2(&self.fd, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY, 0, Resolve::IN_ROOT)
+        fs::openat2(
+            &self.fd,
+            path,
+            OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+            0,
+            Resolve::IN_ROOT,
+        )
     }
 
     /// An O_PATH handle on `path`; what is missing is made, directories with mode 0755, the last component as asked.
@@ -177,9 +183,12 @@ mod tests {
         symlink(&victim, dir.join("root/abs")).unwrap();
         symlink("../../../../victim", dir.join("root/a/rel")).unwrap();
         symlink("loop", dir.join("root/loop")).unwrap();
-        for (path, kind) in
-            [("/abs/x/y", Make::Dir), ("/a/rel/x", Make::File), ("/a/../../../z", Make::Dir), ("/a/b/c/d", Make::Dir)]
-        {
+        for (path, kind) in [
+            ("/abs/x/y", Make::Dir),
+            ("/a/rel/x", Make::File),
+            ("/a/../../../z", Make::Dir),
+            ("/a/b/c/d", Make::Dir),
+        ] {
             let (fd, there) = root.open_or_make(Path::new(path), kind, false).unwrap();
             assert!(!there, "{path}");
             assert_eq!(fs::fstat(&fd).unwrap().is_dir(), kind == Make::Dir, "{path}");

@@ -38,9 +38,9 @@ pub fn enter(root: &Root, how: Enter) -> Result<()> {
     mount::fchdir(root.fd()).on("chdir to", "the root file system")?;
     match how {
         Enter::Pivot => {
-            mount::pivot_into_cwd().on("pivot_root", "into the root file system").map_err(|e| {
-                e.hint("on an initial ramfs the root cannot be pivoted: --no-pivot")
-            })?;
+            mount::pivot_into_cwd()
+                .on("pivot_root", "into the root file system")
+                .map_err(|e| e.hint("on an initial ramfs the root cannot be pivoted: --no-pivot"))?;
             // The old root is stacked on "." now. As a slave it goes without the host's mounts going, too.
             mount::set_attr(&old, SLAVE, true).on("set propagation of", "the old root")?;
             mount::detach_cwd().on("detach", "the old root")?;

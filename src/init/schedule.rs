@@ -16,7 +16,9 @@ pub fn set_policy(attr: Option<&Attr>, ioprio: Option<(u32, u32)>) -> Result<()>
         sched::set_attr(attr).on("set", "scheduler").map_err(|e| e.pointer("/process/scheduler"))?;
     }
     if let Some((class, level)) = ioprio {
-        sched::set_ioprio(class, level).on("set", "I/O priority").map_err(|e| e.pointer("/process/ioPriority"))?;
+        sched::set_ioprio(class, level)
+            .on("set", "I/O priority")
+            .map_err(|e| e.pointer("/process/ioPriority"))?;
     }
     Ok(())
 }

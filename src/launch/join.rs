@@ -62,8 +62,10 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
 
 /// The cgroup's and not the program's: worth another way in.
 fn is_refusal(e: &Error) -> bool {
-    matches!(e.errno(), Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP))
-        && e.kind() != Kind::Spec
+    matches!(
+        e.errno(),
+        Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP)
+    ) && e.kind() != Kind::Spec
 }
 
 fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Result<Joined> {
@@ -94,21 +96,35 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     Ok(Joined { child, link, console, filter })
 }
 
-fn give_birth(joiner: &ForJoiner, entrance: &Entrance, line: handshake::Line, report: OwnedFd) -> Result<Child> {
+fn give_birth(
+    joiner: &ForJoiner,
+    entrance: &Entrance,
+    line: handshake::Line,
+    report: OwnedFd,
+) -> Result<Child> {
     let mut keep: Vec<RawFd> = joiner.descriptors();
     keep.extend(init::preserved(joiner.preserve));
     keep.extend(entrance.first.iter().chain(&entrance.last).map(|d| d.fd.as_raw_fd()));
     keep.extend([line.as_raw_fd(), report.as_raw_fd()]);
     let child = move || fenced(&keep, line, |line| init::join::run(joiner, entrance, &report, &line));
     let place = entrance.birthplace.as_ref().map(AsFd::as_fd);
-    process::spawn(&Birth { cgroup: place, ..Birth::default() }, child).on("fork", "into the container's cgroup")
+    process::spawn(&Birth { cgroup: place, ..Birth::default() }, child)
+        .on("fork", "into the container's cgroup")
 }
 
 /// The process in the container's pid namespace is main's child, made by another one.
-fn adopt(stage: Child, report: &OwnedFd, link: &mut Main, deadline: Deadline, console: &mut Option<OwnedFd>) -> Result<Child> {
+fn adopt(
+    stage: Child,
+    report: &OwnedFd,
+    link: &mut Main,
+    deadline: Deadline,
+    console: &mut Option<OwnedFd>,
+) -> Result<Child> {
     let mut word = [0; 4];
     if process::poll_read(&[report.as_fd()], deadline).on("wait for", "the process")?.is_empty() {
-        return Err(Error::new(Kind::Timeout, "timed out while joining the container").at_stage(Stage::Intermediate));
+        return Err(
+            Error::new(Kind::Timeout, "timed out while joining the container").at_stage(Stage::Intermediate)
+        );
     }
     match socket::receive(report, &mut word).on("wait for", "the process")? {
         (4, _) => {

@@ -30,7 +30,12 @@ pub struct Launched {
 /// less than a client's patience. Hooks have their own timeouts, or none.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn launch(plan: Plan, cgroup: &Cgroup, resources: Option<&LinuxResources>, log: &Log) -> Result<Launched> {
+pub fn launch(
+    plan: Plan,
+    cgroup: &Cgroup,
+    resources: Option<&LinuxResources>,
+    log: &Log,
+) -> Result<Launched> {
     let Plan { mut main, init } = plan;
     let init_hooks_bounded = init.hooks.create_container.iter().all(|h| h.timeout.is_some());
     let hook_time: Duration = init.hooks.create_container.iter().filter_map(|h| h.timeout).sum();
@@ -74,7 +79,13 @@ fn converse(
         None => Program::default(),
     };
     let mut console = None;
-    expect(link, Answer::Mounted, "assembling the root file system", Deadline::after(PATIENCE), &mut console)?;
+    expect(
+        link,
+        Answer::Mounted,
+        "assembling the root file system",
+        Deadline::after(PATIENCE),
+        &mut console,
+    )?;
     if let Some(r) = resources {
         cgroup.apply(r).within("unable to apply cgroup configuration")?;
     }
@@ -100,19 +111,29 @@ fn compile(profile: &oci_spec::runtime::LinuxSeccomp, log: &Log) -> Result<Progr
         log.debug(w);
     }
     if filter.notify.is_some() {
-        return Err(Error::unsupported("a seccomp notify listener is not supported yet").pointer("/linux/seccomp/listenerPath"));
+        return Err(Error::unsupported("a seccomp notify listener is not supported yet")
+            .pointer("/linux/seccomp/listenerPath"));
     }
     Ok(Program { code: filter.program, flags: filter.flags })
 }
 
-fn expect(link: &mut Main, wanted: Answer, doing: &'static str, deadline: Deadline, console: &mut Option<OwnedFd>) -> Result<()> {
+fn expect(
+    link: &mut Main,
+    wanted: Answer,
+    doing: &'static str,
+    deadline: Deadline,
+    console: &mut Option<OwnedFd>,
+) -> Result<()> {
     let answer = link.hear(doing, deadline, |fd| {
         *console = Some(fd);
         Ok(())
     })?;
     match answer {
         a if a == wanted => Ok(()),
-        Answer::Gone => Err(Error::new(Kind::Died, format!("the container's init died while {doing}")).at_stage(Stage::Init)),
+        Answer::Gone => {
+            Err(Error::new(Kind::Died, format!("the container's init died while {doing}"))
+                .at_stage(Stage::Init))
+        }
         a => Err(Error::bug(format!("init said {a:?} while {doing}"))),
     }
 }
@@ -261,7 +282,8 @@ fn explain(e: Error, child: Child, cgroup: &Cgroup, resources: Option<&LinuxReso
     if e.kind() != Kind::Died {
         return e;
     }
-    let exit = process::pidfd_send_signal(child.pidfd(), crate::sys::signal::SIGKILL).and_then(|()| child.wait());
+    let exit =
+        process::pidfd_send_signal(child.pidfd(), crate::sys::signal::SIGKILL).and_then(|()| child.wait());
     let limit = resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|l| *l > 0);
     match (limit, cgroup.oom_killed().unwrap_or(false)) {
         (Some(limit), true) => Error::new(
@@ -271,7 +293,9 @@ fn explain(e: Error, child: Child, cgroup: &Cgroup, resources: Option<&LinuxReso
         .pointer("/linux/resources/memory/limit")
         .hint("raise the memory limit; the runtime itself needs less than 1 MiB to start a program"),
         _ => match exit {
-            Ok(Exit::Signal(s)) if s != crate::sys::signal::SIGKILL => e.hint(format!("it was killed by signal {s}")),
+            Ok(Exit::Signal(s)) if s != crate::sys::signal::SIGKILL => {
+                e.hint(format!("it was killed by signal {s}"))
+            }
             _ => e,
         },
     }

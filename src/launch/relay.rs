@@ -37,13 +37,19 @@ impl Relay {
             Some(fd) => tty::make_raw(fd),
             None => fs::open("/dev/tty", fs::OFlag::O_RDWR).and_then(tty::make_raw),
         };
-        let raw = raw
-            .on("open", "/dev/tty")
-            .map_err(|e| e.hint("a terminal in the foreground needs one outside; without: --detach and --console-socket"))?;
+        let raw = raw.on("open", "/dev/tty").map_err(|e| {
+            e.hint("a terminal in the foreground needs one outside; without: --detach and --console-socket")
+        })?;
         raw.copy_size(&master);
         tty::clear_onlcr(&master).on("set up", "the terminal")?;
         tty::set_nonblocking(&master).on("set non-blocking", "the terminal")?;
-        self.console = Some(Console { master, raw, input_open: stdin.is_some(), output_open: true, pending: Vec::new() });
+        self.console = Some(Console {
+            master,
+            raw,
+            input_open: stdin.is_some(),
+            output_open: true,
+            pending: Vec::new(),
+        });
         Ok(())
     }
 

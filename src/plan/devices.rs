@@ -70,17 +70,24 @@ pub fn build(spec: &Spec) -> Result<Option<Dev>> {
     for (i, d) in listed.iter().enumerate() {
         let pointer = format!("/linux/devices/{i}");
         let number = |n: i64, what: &str| {
-            u32::try_from(n).map_err(|_| Error::spec(format!("{pointer}/{what}"), format!("device number {n} is out of range")))
+            u32::try_from(n).map_err(|_| {
+                Error::spec(format!("{pointer}/{what}"), format!("device number {n} is out of range"))
+            })
         };
         let (major, minor) = (d.major(), d.minor());
         let kind = match d.typ() {
-            LinuxDeviceType::B => Kind::Block { major: number(major, "major")?, minor: number(minor, "minor")? },
+            LinuxDeviceType::B => {
+                Kind::Block { major: number(major, "major")?, minor: number(minor, "minor")? }
+            }
             LinuxDeviceType::C | LinuxDeviceType::U => {
                 Kind::Char { major: number(major, "major")?, minor: number(minor, "minor")? }
             }
             LinuxDeviceType::P => Kind::Fifo,
             LinuxDeviceType::A => {
-                return Err(Error::spec(format!("{pointer}/type"), "device type 'a' is for cgroup rules only"));
+                return Err(Error::spec(
+                    format!("{pointer}/type"),
+                    "device type 'a' is for cgroup rules only",
+                ));
             }
         };
         let path = super::mounts::clean(d.path());

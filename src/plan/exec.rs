@@ -35,13 +35,24 @@ pub fn build(process: &Process) -> Result<Program> {
     if args.is_empty() {
         return Err(Error::spec("/process/args", "args must not be empty"));
     }
-    let argv = args.iter().enumerate().map(|(i, a)| c(a, format!("/process/args/{i}"))).collect::<Result<_>>()?;
+    let argv =
+        args.iter().enumerate().map(|(i, a)| c(a, format!("/process/args/{i}"))).collect::<Result<_>>()?;
     let mut env: Vec<(&str, &str, usize)> = Vec::new();
     for (i, e) in process.env().as_deref().unwrap_or_default().iter().enumerate() {
         let name = match e.split_once('=') {
             Some((name, _)) if !name.is_empty() => name,
-            Some(_) => return Err(Error::spec(format!("/process/env/{i}"), format!("environment variable {e:?} has no name"))),
-            None => return Err(Error::spec(format!("/process/env/{i}"), format!("environment variable {e:?} is not of the form NAME=value"))),
+            Some(_) => {
+                return Err(Error::spec(
+                    format!("/process/env/{i}"),
+                    format!("environment variable {e:?} has no name"),
+                ));
+            }
+            None => {
+                return Err(Error::spec(
+                    format!("/process/env/{i}"),
+                    format!("environment variable {e:?} is not of the form NAME=value"),
+                ));
+            }
         };
         match env.iter_mut().find(|(n, ..)| *n == name) {
             Some(old) => *old = (name, e, i),

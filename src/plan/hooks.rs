@@ -62,7 +62,8 @@ pub fn build(
     payload_env: &[CString],
 ) -> Result<(HostHooks, ContainerHooks)> {
     let list = |l: Option<&Vec<oci::Hook>>, kind: &str| -> Result<Vec<Hook>> {
-        let one = |(i, h): (usize, &oci::Hook)| Hook::new(h).map_err(|e| e.pointer(format!("/hooks/{kind}/{i}")));
+        let one =
+            |(i, h): (usize, &oci::Hook)| Hook::new(h).map_err(|e| e.pointer(format!("/hooks/{kind}/{i}")));
         l.into_iter().flatten().enumerate().map(one).collect()
     };
     let Some(h) = hooks else {

@@ -84,7 +84,9 @@ pub fn refuse_minus_one(id: u32, pointer: &str) -> Result<()> {
 
 /// The bits of a list of capabilities.
 pub fn bits(list: &Option<Capabilities>) -> Caps {
-    let number = |c: &oci_spec::runtime::Capability| Caps::number(&format!("CAP_{c}")).or_else(|| Caps::number(&c.to_string()));
+    let number = |c: &oci_spec::runtime::Capability| {
+        Caps::number(&format!("CAP_{c}")).or_else(|| Caps::number(&c.to_string()))
+    };
     list.iter().flatten().filter_map(number).fold(Caps::default(), |set, nr| set.union(Caps(1 << nr)))
 }
 

@@ -35,19 +35,29 @@ impl IdMaps {
 }
 
 /// `pointer` names the place of both lists: `/linux`, `/mounts/3`.
-pub fn build(uids: Option<&Vec<LinuxIdMapping>>, gids: Option<&Vec<LinuxIdMapping>>, pointer: &str) -> Result<IdMaps> {
+pub fn build(
+    uids: Option<&Vec<LinuxIdMapping>>,
+    gids: Option<&Vec<LinuxIdMapping>>,
+    pointer: &str,
+) -> Result<IdMaps> {
     let lines = |list: Option<&Vec<LinuxIdMapping>>, kind: &str| -> Result<String> {
         let list = list.map(Vec::as_slice).unwrap_or_default();
         let place = format!("{pointer}/{kind}Mappings");
         if list.len() > MAX_LINES {
-            return Err(Error::spec(place, format!("{} ranges are more than the kernel's {MAX_LINES}", list.len())));
+            return Err(Error::spec(
+                place,
+                format!("{} ranges are more than the kernel's {MAX_LINES}", list.len()),
+            ));
         }
         let mut text = String::new();
         for (i, m) in list.iter().enumerate() {
             // Ids end below 2^32 - 1, which means "no id".
             let fits = |first: u32| u64::from(first) + u64::from(m.size()) <= u64::from(u32::MAX);
             if m.size() == 0 || !fits(m.container_id()) || !fits(m.host_id()) {
-                return Err(Error::spec(format!("{place}/{i}"), "the range of ids is empty or goes beyond 4294967294"));
+                return Err(Error::spec(
+                    format!("{place}/{i}"),
+                    "the range of ids is empty or goes beyond 4294967294",
+                ));
             }
             text.push_str(&format!("{} {} {}\n", m.container_id(), m.host_id(), m.size()));
         }

@@ -77,7 +77,12 @@ pub struct Options<'a> {
 }
 
 /// `container`: its configuration as it was when it was created; `process`: what is to run in it now.
-pub fn build(container: &Spec, process: &Process, options: Options<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
+pub fn build(
+    container: &Spec,
+    process: &Process,
+    options: Options<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Plan> {
     let namespaces = joined(container);
     let own_user = namespaces & ns::NEWUSER != 0;
     let grantable = if own_user { Caps(u64::MAX) } else { options.grantable };
@@ -195,8 +200,10 @@ mod tests {
     fn added_capabilities_are_never_inheritable() {
         let table = [(0b001, 0, 0b000), (0b001, 0b001, 0b001), (0b011, 0b010, 0b010)];
         for (more, inheritable, ambient) in table {
-            let mut identity =
-                Identity { caps: Some(CapSets { inheritable: Caps(inheritable), ..CapSets::default() }), ..Identity::default() };
+            let mut identity = Identity {
+                caps: Some(CapSets { inheritable: Caps(inheritable), ..CapSets::default() }),
+                ..Identity::default()
+            };
             add_caps(&mut identity, Caps(more));
             let caps = identity.caps.unwrap();
             assert_eq!((caps.bounding.0, caps.effective.0, caps.permitted.0), (more, more, more));

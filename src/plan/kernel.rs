@@ -61,13 +61,22 @@ fn sysctl_path(key: &str) -> Result<PathBuf> {
         None => true,
     };
     let path: String = if dots {
-        key.chars().map(|c| match c { '.' => '/', '/' => '.', c => c }).collect()
+        key.chars()
+            .map(|c| match c {
+                '.' => '/',
+                '/' => '.',
+                c => c,
+            })
+            .collect()
     } else {
         key.to_owned()
     };
     let bad = |c: &str| c.is_empty() || c == "." || c == "..";
     if path.split('/').any(bad) || path.contains('\0') {
-        return Err(Error::spec(format!("/linux/sysctl/{}", key.replace('~', "~0").replace('/', "~1")), format!("sysctl key {key:?} is no name of a sysctl")));
+        return Err(Error::spec(
+            format!("/linux/sysctl/{}", key.replace('~', "~0").replace('/', "~1")),
+            format!("sysctl key {key:?} is no name of a sysctl"),
+        ));
     }
     Ok(path.into())
 }

@@ -88,7 +88,8 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     // Spec: without a process there is a container to create, and nothing to run in it when it starts.
     let nobody = Process::default();
     let process = spec.process().as_ref().unwrap_or(&nobody);
-    let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
+    let linux =
+        spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
     refuse_unbuilt(spec, host, warnings)?;
     let namespaces = namespaces::build(linux)?;
     let propagation = rootfs::wanted_propagation(spec)?;
@@ -114,7 +115,9 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         None => exec::Program::none(),
     };
     for e in &options.extra_env {
-        program.env.push(std::ffi::CString::new(e.as_str()).map_err(|_| Error::bug("NUL in the environment"))?);
+        program
+            .env
+            .push(std::ffi::CString::new(e.as_str()).map_err(|_| Error::bug("NUL in the environment"))?);
     }
     // Root of a user namespace has them all there.
     let grantable = if namespaces.init.own_user { crate::sys::cred::Caps(u64::MAX) } else { host.caps };
@@ -180,9 +183,17 @@ pub fn lsm(asked: bool, there: bool, what: &str, pointer: &str, warnings: &mut V
 /// Rooms that are not built yet refuse by name rather than leave something out in silence.
 fn refuse_unbuilt(spec: &Spec, host: &Host, warnings: &mut Vec<String>) -> Result<()> {
     let (Some(process), Some(linux)) = (spec.process(), spec.linux()) else { return Ok(()) };
-    let no = |what: &str, pointer: &str| Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer));
+    let no = |what: &str, pointer: &str| {
+        Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer))
+    };
     let named = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
-    lsm(named(process.apparmor_profile()), host.apparmor, "AppArmor profile", "/process/apparmorProfile", warnings)?;
+    lsm(
+        named(process.apparmor_profile()),
+        host.apparmor,
+        "AppArmor profile",
+        "/process/apparmorProfile",
+        warnings,
+    )?;
     lsm(named(process.selinux_label()), host.selinux, "SELinux label", "/process/selinuxLabel", warnings)?;
     lsm(named(linux.mount_label()), host.selinux, "SELinux mount label", "/linux/mountLabel", warnings)?;
     if linux.intel_rdt().is_some() {

@@ -34,7 +34,15 @@ pub struct MountStep {
 impl MountStep {
     fn bare(index: usize, target: PathBuf) -> Self {
         let (attr, rec_attr) = (Attr::default(), Attr::default());
-        Self { index, target, what: What::Remount, attr, rec_attr, propagation: Vec::new(), readonly_later: false }
+        Self {
+            index,
+            target,
+            what: What::Remount,
+            attr,
+            rec_attr,
+            propagation: Vec::new(),
+            readonly_later: false,
+        }
     }
 }
 
@@ -102,8 +110,7 @@ pub fn clean(path: &Path) -> PathBuf {
 
 /// As runc: the type says so, or an option does.
 pub fn is_bind(m: &Mount) -> bool {
-    m.typ().as_deref() == Some("bind")
-        || m.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
+    m.typ().as_deref() == Some("bind") || m.options().iter().flatten().any(|o| o == "bind" || o == "rbind")
 }
 
 pub struct Input<'a> {
@@ -141,7 +148,8 @@ fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
         new(m, &options, input)?
     };
     // A read-only /dev becomes so when its nodes are made.
-    let readonly_later = target == Path::new("/dev") && attr.set & mount::ATTR_RDONLY != 0 && matches!(what, What::New(_));
+    let readonly_later =
+        target == Path::new("/dev") && attr.set & mount::ATTR_RDONLY != 0 && matches!(what, What::New(_));
     if readonly_later {
         attr.set &= !mount::ATTR_RDONLY;
     }
@@ -154,7 +162,11 @@ fn bind_attr(attr: Attr) -> Attr {
     if attr.is_empty() {
         return attr;
     }
-    let plain = mount::ATTR_RDONLY | mount::ATTR_NOSUID | mount::ATTR_NODEV | mount::ATTR_NOEXEC | mount::ATTR_NOSYMFOLLOW;
+    let plain = mount::ATTR_RDONLY
+        | mount::ATTR_NOSUID
+        | mount::ATTR_NODEV
+        | mount::ATTR_NOEXEC
+        | mount::ATTR_NOSYMFOLLOW;
     Attr { clear: attr.clear | (plain & !attr.set), ..attr }
 }
 
@@ -208,8 +220,7 @@ impl Dress {
             mount::set_attr(&tree, self.attr, false).on("set attributes of", &path)?;
         }
         if let Some((userns, recursive)) = &self.idmap {
-            let attr =
-                Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
+            let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
             mount::set_attr(&tree, attr, *recursive)
                 .on("idmap", &path)
                 .map_err(|e| e.hint("not every file system can be idmapped"))?;
@@ -228,8 +239,14 @@ impl Dress {
 }
 
 /// The mount's own mappings or, where it only says so, the container's.
-fn idmap(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> Result<Option<(OwnedFd, bool)>> {
-    let own = idmap::build(m.uid_mappings().as_ref(), m.gid_mappings().as_ref(), &format!("/mounts/{index}"))?;
+fn idmap(
+    m: &Mount,
+    options: &MountOptions,
+    input: &Input<'_>,
+    index: usize,
+) -> Result<Option<(OwnedFd, bool)>> {
+    let own =
+        idmap::build(m.uid_mappings().as_ref(), m.gid_mappings().as_ref(), &format!("/mounts/{index}"))?;
     let maps = match (own.is_empty(), options.idmap) {
         (true, None) => return Ok(None),
         (true, Some(_)) => input.maps.clone(),
@@ -332,7 +349,9 @@ mod tests {
 
     #[test]
     fn targets_are_absolute_and_clean() {
-        for (from, to) in [("/a/b", "/a/b"), ("a/./b/", "/a/b"), ("//x//", "/x"), (".", "/"), ("/a/../../b", "/b")] {
+        for (from, to) in
+            [("/a/b", "/a/b"), ("a/./b/", "/a/b"), ("//x//", "/x"), (".", "/"), ("/a/../../b", "/b")]
+        {
             assert_eq!(clean(Path::new(from)), Path::new(to), "{from}");
         }
     }

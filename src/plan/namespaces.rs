@@ -111,7 +111,10 @@ pub fn build(linux: &Linux) -> Result<Namespaces> {
     if plan.born & ns::NEWUSER != 0 {
         plan.maps = idmap::build(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref(), "/linux")?;
         if plan.maps.uids.is_empty() || plan.maps.gids.is_empty() {
-            return Err(Error::spec("/linux/uidMappings", "a new user namespace needs mappings for uids and gids"));
+            return Err(Error::spec(
+                "/linux/uidMappings",
+                "a new user namespace needs mappings for uids and gids",
+            ));
         }
     }
     if plan.init.own_user {
@@ -163,7 +166,10 @@ fn open(kind: u64, path: &Path) -> Result<Join> {
         .on("open", format!("{} namespace {}", name(kind), path.display()))?;
     match ns::kind(&fd) {
         Ok(k) if k == kind => Ok(Join { kind, fd, path: path.to_owned() }),
-        Ok(k) => Err(Error::spec("", format!("{} is a {} namespace, not a {} namespace", path.display(), name(k), name(kind)))),
+        Ok(k) => Err(Error::spec(
+            "",
+            format!("{} is a {} namespace, not a {} namespace", path.display(), name(k), name(kind)),
+        )),
         Err(Errno::ENOTTY) => Err(Error::spec("", format!("{} is not a namespace", path.display()))),
         Err(e) => Err(e).on("inspect namespace", path.display()),
     }

@@ -99,13 +99,16 @@ pub fn locate(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 /// Opens the root directory and clones its mounts.
 pub fn clone_root(path: &Path, propagation: Option<(u64, bool)>) -> Result<OwnedFd> {
     let missing = |e: Error| match e.errno() {
-        Some(Errno::ELOOP) => e.hint("invalid rootfs: not an absolute path, or a symlink; name the directory itself"),
+        Some(Errno::ELOOP) => {
+            e.hint("invalid rootfs: not an absolute path, or a symlink; name the directory itself")
+        }
         Some(Errno::ENOENT) => e.hint("root.path must name an existing directory, relative to the bundle"),
         _ => e,
     };
-    let dir = fs::openat2(fs::AT_FDCWD, path, fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY, 0, fs::Resolve::PLAIN)
-        .on("open", format!("rootfs {}", path.display()))
-        .map_err(|e| missing(e).pointer("/root/path"))?;
+    let dir =
+        fs::openat2(fs::AT_FDCWD, path, fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY, 0, fs::Resolve::PLAIN)
+            .on("open", format!("rootfs {}", path.display()))
+            .map_err(|e| missing(e).pointer("/root/path"))?;
     let tree = mount::clone_tree(&dir, true).on("clone mount source", path.display())?;
     // Never shared with the host, whatever the final propagation: the mounts made here are the container's.
     let base = match propagation {
@@ -129,7 +132,8 @@ pub fn enter(namespaces: &super::namespaces::Namespaces, no_pivot: bool) -> Ente
 
 /// `linux.rootfsPropagation`.
 pub fn wanted_propagation(spec: &Spec) -> Result<Option<(u64, bool)>> {
-    let word = spec.linux().as_ref().and_then(|l| l.rootfs_propagation().as_deref()).filter(|w| !w.is_empty());
+    let word =
+        spec.linux().as_ref().and_then(|l| l.rootfs_propagation().as_deref()).filter(|w| !w.is_empty());
     word.map(|w| {
         propagation(w).ok_or_else(|| {
             Error::spec("/linux/rootfsPropagation", format!("unknown propagation {w:?}")).of_kind(Kind::Spec)

@@ -17,7 +17,10 @@ pub fn build(process: &Process) -> Result<Schedule> {
     let ioprio = match process.io_priority() {
         Some(p) => {
             let level = u32::try_from(p.priority()).ok().filter(|l| *l <= 7).ok_or_else(|| {
-                Error::spec("/process/ioPriority/priority", format!("I/O priority {} is not in 0..=7", p.priority()))
+                Error::spec(
+                    "/process/ioPriority/priority",
+                    format!("I/O priority {} is not in 0..=7", p.priority()),
+                )
             })?;
             let class = match p.class() {
                 IOPriorityClass::IoprioClassRt => 1,
@@ -28,7 +31,11 @@ pub fn build(process: &Process) -> Result<Schedule> {
         }
         None => None,
     };
-    Ok(Schedule { attr: process.scheduler().as_ref().map(attr).transpose()?, ioprio, affinity: CpuSet::all() })
+    Ok(Schedule {
+        attr: process.scheduler().as_ref().map(attr).transpose()?,
+        ioprio,
+        affinity: CpuSet::all(),
+    })
 }
 
 /// sched_setattr(2): `struct sched_attr`.

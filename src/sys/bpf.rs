@@ -71,7 +71,11 @@ struct Attach {
 }
 
 /// Attaches to a cgroup beside others, or in the place of one, without a moment in between.
-pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd, instead: Option<BorrowedFd<'_>>) -> Result<()> {
+pub fn attach_device_program(
+    cgroup: impl AsFd,
+    program: impl AsFd,
+    instead: Option<BorrowedFd<'_>>,
+) -> Result<()> {
     let mut attr = Attach {
         target_fd: cgroup.as_fd().as_raw_fd() as u32,
         attach_bpf_fd: program.as_fd().as_raw_fd() as u32,

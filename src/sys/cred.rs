@@ -120,7 +120,8 @@ pub fn limit_bounding(keep: Caps) -> Result<()> {
             // Without CAP_SETPCAP: fine where it is gone already.
             Err(e) => {
                 // SAFETY: integers.
-                let there = cvt(unsafe { libc::prctl(libc::PR_CAPBSET_READ, nr as libc::c_ulong, 0, 0, 0) }.into())?;
+                let there =
+                    cvt(unsafe { libc::prctl(libc::PR_CAPBSET_READ, nr as libc::c_ulong, 0, 0, 0) }.into())?;
                 if there == 1 {
                     return Err(e);
                 }
@@ -133,14 +134,16 @@ pub fn limit_bounding(keep: Caps) -> Result<()> {
 /// The highest capability that this kernel has.
 pub fn last_cap() -> u32 {
     // SAFETY: integers; fails with EINVAL beyond the last one.
-    (0..64).take_while(|nr| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *nr as libc::c_ulong, 0, 0, 0) } >= 0).count()
-        as u32
+    (0..64)
+        .take_while(|nr| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *nr as libc::c_ulong, 0, 0, 0) } >= 0)
+        .count() as u32
         - 1
 }
 
 pub fn clear_ambient() -> Result<()> {
     // SAFETY: integers.
-    cvt(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) }.into()).map(|_| ())
+    cvt(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) }.into())
+        .map(|_| ())
 }
 
 pub fn raise_ambient(nr: u32) -> Result<()> {

@@ -20,7 +20,10 @@ impl Resolve {
     pub const IN_ROOT: Self = Self(libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS);
     /// Must stay below the directory, on its file system, without any link: for cgroup and procfs files.
     pub const BENEATH: Self = Self(
-        libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV,
+        libc::RESOLVE_BENEATH
+            | libc::RESOLVE_NO_MAGICLINKS
+            | libc::RESOLVE_NO_SYMLINKS
+            | libc::RESOLVE_NO_XDEV,
     );
     /// Below the directory without any link, crossing mounts.
     pub const NO_LINKS: Self =
@@ -38,7 +41,13 @@ pub fn cstr(path: impl AsRef<OsStr>) -> Result<CString> {
 }
 
 /// openat2(2): bounded retry on EAGAIN, which a rename storm in the tree can provoke for ever.
-pub fn openat2(dir: impl AsFd, path: impl AsRef<Path>, flags: OFlag, mode: u32, how: Resolve) -> Result<OwnedFd> {
+pub fn openat2(
+    dir: impl AsFd,
+    path: impl AsRef<Path>,
+    flags: OFlag,
+    mode: u32,
+    how: Resolve,
+) -> Result<OwnedFd> {
     let path = cstr(path.as_ref())?;
     // SAFETY: open_how is a plain C struct of integers for which all zeroes is a valid value.
     let mut open_how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -168,7 +177,14 @@ pub fn mkdirat(dir: impl AsFd, name: impl AsRef<Path>, mode: u32) -> Result<()> 
 }
 
 /// mknodat(2). `kind`: S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO.
-pub fn mknodat(dir: impl AsFd, name: impl AsRef<Path>, kind: u32, mode: u32, major: u64, minor: u64) -> Result<()> {
+pub fn mknodat(
+    dir: impl AsFd,
+    name: impl AsRef<Path>,
+    kind: u32,
+    mode: u32,
+    major: u64,
+    minor: u64,
+) -> Result<()> {
     let kind = nix::sys::stat::SFlag::from_bits_truncate(kind);
     let dev = nix::sys::stat::makedev(major, minor);
     nix::sys::stat::mknodat(dir.as_fd(), name.as_ref(), kind, Mode::from_bits_truncate(mode), dev)
@@ -246,7 +262,8 @@ pub fn fstat(fd: impl AsFd) -> Result<Stat> {
 
 /// lstat of `name` in `dir`.
 pub fn lstatat(dir: impl AsFd, name: impl AsRef<Path>) -> Result<Stat> {
-    nix::sys::stat::fstatat(dir.as_fd(), name.as_ref(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).map(Stat::from)
+    nix::sys::stat::fstatat(dir.as_fd(), name.as_ref(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+        .map(Stat::from)
 }
 
 /// stat of a host path, links followed.

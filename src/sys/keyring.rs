@@ -18,7 +18,9 @@ pub fn allow_uid_search(id: i32) -> Result<()> {
     const KEYCTL_SETPERM: u32 = 5;
     let mut text = [0u8; 256];
     // SAFETY: a writable buffer and its length.
-    let n = cvt(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, id, text.as_mut_ptr(), text.len(), 0) })?;
+    let n = cvt(unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, id, text.as_mut_ptr(), text.len(), 0)
+    })?;
     let text = String::from_utf8_lossy(&text[..(n as usize).min(text.len())]).into_owned();
     let perm = text.split(';').nth(3).and_then(|p| u32::from_str_radix(p, 16).ok()).unwrap_or(0);
     // Search for the possessor (0x08 in the top byte) and for the user (0x08 in the second).

@@ -185,7 +185,9 @@ impl FsContext {
     /// fsmount(2): a detached mount with these `ATTR_*`.
     pub fn mount(&self, attr: u64) -> Result<OwnedFd> {
         // SAFETY: an open descriptor and two integers.
-        owned(cvt(unsafe { libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attr as u32) }))
+        owned(cvt(unsafe {
+            libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attr as u32)
+        }))
     }
 
     /// What the kernel has to say about the failure just seen: its messages, without their class letter.
@@ -205,13 +207,7 @@ impl FsContext {
 
 /// mount(2) with a data string onto a descriptor, through `proc`, a handle on a procfs of the caller's pid namespace
 /// which must be the real /proc of the host: for options that do not fit into fsconfig(2).
-pub fn mount_legacy(
-    source: &CStr,
-    target: impl AsFd,
-    fstype: &CStr,
-    flags: u64,
-    data: &CStr,
-) -> Result<()> {
+pub fn mount_legacy(source: &CStr, target: impl AsFd, fstype: &CStr, flags: u64, data: &CStr) -> Result<()> {
     let target = cstr(format!("/proc/self/fd/{}", target.as_fd().as_raw_fd()))?;
     // SAFETY: all four strings are NUL-terminated and live across the call.
     cvt(unsafe {
@@ -241,7 +237,8 @@ pub fn detach(path: &CStr) -> Result<()> {
 pub fn move_cwd_over_root() -> Result<()> {
     let none: *const libc::c_char = std::ptr::null();
     // SAFETY: NUL-terminated constant paths; type and data may be null for MS_MOVE.
-    cvt(unsafe { libc::mount(c".".as_ptr(), c"/".as_ptr(), none, libc::MS_MOVE, none.cast()) }.into()).map(|_| ())
+    cvt(unsafe { libc::mount(c".".as_ptr(), c"/".as_ptr(), none, libc::MS_MOVE, none.cast()) }.into())
+        .map(|_| ())
 }
 
 pub fn chroot_cwd() -> Result<()> {

@@ -77,7 +77,8 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
 /// A fork(2) that comes back twice: with the child's pid in the caller's pid namespace, and with `None` in the child.
 /// For a process that exists to make another; `spawn` is for all others.
 pub fn fork(birth: &Birth<'_>) -> Result<Option<Pid>> {
-    let mut args = CloneArgs { flags: birth.namespaces, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
+    let mut args =
+        CloneArgs { flags: birth.namespaces, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
     if birth.sibling {
         // The exit signal is the parent's own then, and must not be given: clone(2).
         args.flags |= CLONE_PARENT;
@@ -339,7 +340,9 @@ pub fn lives(pid: Pid, start_time: u64) -> bool {
 pub fn has_pending(pid: Pid, signal: i32) -> bool {
     let text = super::fs::read_file(Path::new("/proc").join(pid.to_string()).join("status"), 1 << 16);
     let text = text.map(|t| String::from_utf8_lossy(&t).into_owned()).unwrap_or_default();
-    let mask = |l: &str| u64::from_str_radix(l.strip_prefix("SigPnd:").or(l.strip_prefix("ShdPnd:"))?.trim(), 16).ok();
+    let mask = |l: &str| {
+        u64::from_str_radix(l.strip_prefix("SigPnd:").or(l.strip_prefix("ShdPnd:"))?.trim(), 16).ok()
+    };
     (1..=64).contains(&signal) && text.lines().filter_map(mask).any(|m| m & (1 << (signal - 1)) != 0)
 }
 

@@ -43,7 +43,8 @@ pub fn set_attr_of(pid: i32, attr: &Attr) -> Result<()> {
 pub fn set_ioprio(class: u32, priority: u32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
     // SAFETY: integers.
-    cvt(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, class << 13 | priority) }).map(|_| ())
+    cvt(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, class << 13 | priority) })
+        .map(|_| ())
 }
 
 /// A set of CPUs of any size: one bit each.

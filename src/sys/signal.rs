@@ -61,8 +61,17 @@ pub fn ignore(signal: i32) -> Result<()> {
 
 /// Those whose default action is to do nothing, or to stop: all others end a process.
 pub fn ignored_by_default(signal: i32) -> bool {
-    [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGSTOP]
-        .contains(&signal)
+    [
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGURG,
+        libc::SIGWINCH,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGSTOP,
+    ]
+    .contains(&signal)
 }
 
 /// A signal by number or name, any case, with or without `SIG`, real-time ones as `RTMIN+n` and `RTMAX-n`.
@@ -72,7 +81,8 @@ pub fn parse(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let offset = |s: &str| if s.is_empty() { Some(0) } else { s[1..].parse::<i32>().ok().filter(|n| *n >= 0) };
+    let offset =
+        |s: &str| if s.is_empty() { Some(0) } else { s[1..].parse::<i32>().ok().filter(|n| *n >= 0) };
     let real_time = |n: i32| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&n).then_some(n);
     match name {
         "IOT" => Some(libc::SIGIOT),

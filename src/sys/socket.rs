@@ -74,7 +74,8 @@ pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
         Err(Errno::ENAMETOOLONG) => {
             let (dir, name) = (path.parent().ok_or(Errno::EINVAL)?, path.file_name().ok_or(Errno::EINVAL)?);
             let dir = super::fs::open_dir(dir)?;
-            let address = s::UnixAddr::new(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))?;
+            let address =
+                s::UnixAddr::new(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))?;
             retry(|| s::connect(fd.as_raw_fd(), &address))?;
             return Ok(fd);
         }

@@ -63,7 +63,8 @@ fn bits(a: Access) -> i32 {
 
 /// The program of these rules.
 pub fn program(rules: &DeviceRules) -> Vec<Insn> {
-    let mut code = vec![load(R2, 0), copy(R3, R2), and(R2, 0xffff), shift_right(R3, 16), load(R4, 4), load(R5, 8)];
+    let mut code =
+        vec![load(R2, 0), copy(R3, R2), and(R2, 0xffff), shift_right(R3, 16), load(R4, 4), load(R5, 8)];
     for (which, access) in &rules.exceptions {
         let number = |n: Option<u32>| n.map(i32::try_from).transpose();
         // No device has a number beyond 20 bits, so no device is such an exception.
@@ -93,8 +94,9 @@ pub fn program(rules: &DeviceRules) -> Vec<Insn> {
 /// Puts the rules in force: in the place of what an earlier update attached, so that there is no moment without.
 pub fn apply(cgroup: BorrowedFd<'_>, rules: &DeviceRules) -> Result<()> {
     let failed = |e: Error| {
-        e.pointer("/linux/resources/devices")
-            .hint("device rules on cgroup v2 need CAP_BPF (or CAP_SYS_ADMIN) and a kernel with CONFIG_CGROUP_BPF")
+        e.pointer("/linux/resources/devices").hint(
+            "device rules on cgroup v2 need CAP_BPF (or CAP_SYS_ADMIN) and a kernel with CONFIG_CGROUP_BPF",
+        )
     };
     let old = bpf::device_programs(cgroup).on("query", "the cgroup's device programs").map_err(failed)?;
     if old.is_empty() && rules.allow && rules.exceptions.is_empty() {
@@ -182,7 +184,11 @@ mod tests {
                     for minor in [0, 1, 3, 5, 200, 229] {
                         let kind = if block { KIND_BLOCK } else { KIND_CHAR } as u32;
                         let got = run(&code, u32::from(access) << 16 | kind, major, minor) == 1;
-                        assert_eq!(got, meant(rules, block, access, major, minor), "{rules:?} {block} {access} {major}:{minor}");
+                        assert_eq!(
+                            got,
+                            meant(rules, block, access, major, minor),
+                            "{rules:?} {block} {access} {major}:{minor}"
+                        );
                     }
                 }
             }
@@ -190,7 +196,8 @@ mod tests {
     }
 
     fn rules(json: &str) -> DeviceRules {
-        let list: Vec<oci_spec::runtime::LinuxDeviceCgroup> = serde_json::from_str(json).expect("test document");
+        let list: Vec<oci_spec::runtime::LinuxDeviceCgroup> =
+            serde_json::from_str(json).expect("test document");
         DeviceRules::from_config(&list, &[]).expect("rules")
     }
 
