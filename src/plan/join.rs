@@ -162,7 +162,7 @@ pub fn complete(process: &mut Process, container: Option<&Process>) {
         process.set_rlimits(c.rlimits().clone());
     }
     if process.io_priority().is_none() {
-        process.set_io_priority(c.io_priority().clone());
+        process.set_io_priority(*c.io_priority());
     }
     if process.scheduler().is_none() {
         process.set_scheduler(c.scheduler().clone());
