@@ -245,6 +245,19 @@ fn almost_nothing_allowed() {
     });
 }
 
+/// The same for a user who is given no sets at all: his are gone with the change of ids.
+#[test]
+fn without_privileges_and_without_sets() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/process/noNewPrivileges", false).set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        b.remove("/process/capabilities");
+        b.set("/linux/seccomp", denying(json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}])));
+        let facts = b.facts(&[]);
+        assert_eq!((&facts["seccomp"], &facts["capabilities"]["effective"]), (&json!(2), &json!([])));
+    });
+}
+
 /// Without no_new_privs and without CAP_SYS_ADMIN for the payload, the filter must be loaded while we still may.
 #[test]
 fn without_privileges_for_the_payload() {

@@ -46,8 +46,14 @@ pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
     cred::set_gid(plan.gid).on("set gid", plan.gid).map_err(|e| unmapped(e).pointer("/process/user/gid"))?;
     cred::set_uid(plan.uid).on("set uid", plan.uid).map_err(|e| unmapped(e).pointer("/process/user/uid"))?;
     cred::keep_caps(false).on("clear", "keep capabilities")?;
-    if let Some(caps) = &plan.caps {
-        take(caps, until_exec)?;
+    match &plan.caps {
+        Some(caps) => take(caps, until_exec)?,
+        // A change of ids has made them ineffective, though they are kept: until execve(2), which takes them away.
+        None if until_exec != Caps::default() => {
+            let (_, permitted, inheritable) = cred::get_caps().on("read", "capabilities")?;
+            cred::set_caps(permitted, permitted, inheritable).on("set", "capabilities")?;
+        }
+        None => {}
     }
     process::umask(plan.umask);
     Ok(())

@@ -21,12 +21,14 @@ mod rootfs;
 mod schedule;
 mod session;
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::error::{Context, Error, Result, Stage};
 use crate::handshake::{Line, Program};
 use crate::hooks;
 use crate::plan::ForInit;
+use crate::plan::identity::Identity;
 use crate::sys::cred::Caps;
 use crate::sys::{self, process};
 use gate::Starter;
@@ -67,83 +69,36 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } =
         plan;
 
-    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
-    // Until we are ready: without main nobody would know of us.
-    process::die_with_parent(sys::signal::SIGKILL)
-        .map_err(|e| Error::sys("set", "parent-death signal", e))?;
+    hide()?;
     session::lead()?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
     let (link, pid) = line.born().wait_for_go()?;
     if namespaces.own_user {
         identity::become_root()?;
-        process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
-        process::die_with_parent(sys::signal::SIGKILL)
-            .map_err(|e| Error::sys("set", "parent-death signal", e))?;
+        hide()?;
     }
     session::enter_namespaces(&namespaces)?;
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
-    let crate::plan::rootfs::Rootfs {
-        tree,
-        path,
-        enter,
-        share,
-        mounts,
-        dev,
-        paths,
-        readonly,
-        propagation,
-        readonly_later,
-    } = rootfs;
-    let tree = match tree {
-        Some(tree) => tree,
-        None => crate::plan::rootfs::clone_root(&path, propagation)?,
-    };
-    let root = rootfs::attach(tree, enter, share)?;
-    rootfs::assemble(&root, mounts, dev.as_ref())?;
+    let (root, rest) = rootfs::assemble(rootfs)?;
     // Limits, the host's hooks and the filter are main's to make meanwhile.
     let (link, filter) = link.mounted()?;
     // While we still have the capabilities for it; after the cgroup has its real-time budget and its CPUs.
     schedule::apply(&schedule)?;
     // Spec: after the namespaces exist and the mounts are made, before pivot_root.
-    if !hooks.create_container.is_empty() {
-        // As with runc, they find themselves in the root file system.
-        sys::mount::fchdir(root.fd()).map_err(|e| Error::sys("chdir to", "the root file system", e))?;
-        let state = hooks.state.json("creating", pid);
-        hooks::run_all("createContainer", &hooks.create_container, &state)?;
-    }
-    step("error entering the root file system", || rootfs::enter(&root, enter))?;
+    run_hooks("createContainer", &hooks.create_container, Some(&root), || hooks.state.json("creating", pid))?;
+    step("error entering the root file system", || rootfs::enter(&root, rest.enter))?;
     if let Some(console) = &console {
         // After /dev is final.
         let master = step("error setting up the terminal", || console::open(&root, console, identity.uid))?;
         link.console(std::os::fd::AsFd::as_fd(&master))?;
     }
-    if dev.is_some() {
-        fds::reopen_null(&root)?;
-    }
     exec::make_cwd(&root, &program)?;
     // Before /proc/sys may become read-only.
     kernel::sysctls(&kernel)?;
-    paths::apply(&root, paths)?;
-    rootfs::make_read_only(&root, &readonly_later)?;
-    rootfs::seal(&root, readonly, propagation)?;
-
-    let mut entered = false;
-    exec::enter_cwd(&program, false, &mut entered)?;
-    let env = exec::environment(&root, &program, identity.uid);
-    fds::own_streams(identity.uid)?;
-    // Raising limits needs capabilities; after the last descriptor was opened, for the limit may be on those.
-    if !namespaces.own_user {
-        identity::limits(&identity)?;
-    }
-    identity::no_new_privs(&identity)?;
-    identity::assume(&identity, needs_until_exec(&filter, identity.no_new_privs))?;
-    // Changing ids may have made us dumpable again: fs.suid_dumpable.
-    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
-    exec::enter_cwd(&program, true, &mut entered)?;
-    // As the user who will execute it; a missing program is an error of `create`.
-    let file = if program.is_none() { std::ffi::CString::default() } else { exec::find(&program)? };
+    rootfs::seal(&root, rest)?;
+    let (file, env) = become_user(&root, &identity, &program, namespaces.own_user, &filter)?;
     kernel::personality(&kernel)?;
 
     drop(root);
@@ -156,16 +111,62 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     process::die_with_parent(0).map_err(|e| Error::sys("clear", "parent-death signal", e))?;
     let link = link.ready()?;
     *starter = gate::wait(gate, &link)?;
-    if !hooks.start_container.is_empty() {
-        let state = hooks.state.json("created", pid);
-        hooks::run_all("startContainer", &hooks.start_container, &state)?;
-    }
+    run_hooks("startContainer", &hooks.start_container, None, || hooks.state.json("created", pid))?;
     if program.is_none() {
         process::exit_now(0);
     }
     // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this.
     load(&filter)?;
     Err(exec::replace(&file, &program, &env))
+}
+
+/// Nobody in a container that we enter may look at us; and until we are ready nobody but main knows of us. Changing
+/// ids undoes both.
+fn hide() -> Result<()> {
+    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
+    process::die_with_parent(sys::signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))
+}
+
+/// Before the root is entered hooks find themselves in it, as with runc.
+fn run_hooks(
+    kind: &str,
+    list: &[hooks::Hook],
+    root: Option<&root::Root>,
+    state: impl FnOnce() -> Vec<u8>,
+) -> Result<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    if let Some(root) = root {
+        sys::mount::fchdir(root.fd()).map_err(|e| Error::sys("chdir to", "the root file system", e))?;
+    }
+    hooks::run_all(kind, list, &state())
+}
+
+/// The last that needs privileges, and the first that must do without: what is executed, and its environment.
+fn become_user(
+    root: &root::Root,
+    identity: &Identity,
+    program: &crate::plan::exec::Program,
+    own_user: bool,
+    filter: &Program,
+) -> Result<(CString, Vec<CString>)> {
+    let mut entered = false;
+    exec::enter_cwd(program, false, &mut entered)?;
+    let env = exec::environment(root, program, identity.uid);
+    fds::own_streams(identity.uid)?;
+    // Raising limits needs capabilities; after the last descriptor was opened, for the limit may be on those.
+    if !own_user {
+        identity::limits(identity)?;
+    }
+    identity::no_new_privs(identity)?;
+    identity::assume(identity, needs_until_exec(filter, identity.no_new_privs))?;
+    // fs.suid_dumpable may have made us dumpable again.
+    process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
+    exec::enter_cwd(program, true, &mut entered)?;
+    // As the user who will execute it; a missing program is an error of `create`.
+    let file = if program.is_none() { CString::default() } else { exec::find(program)? };
+    Ok((file, env))
 }
 
 /// Loading a filter without no_new_privs needs CAP_SYS_ADMIN, which the program must not have: kept until execve(2).

@@ -1,10 +1,12 @@
 //! Assembling the root file system, and entering it.
 
+use std::path::PathBuf;
+
 use super::root::Root;
-use super::{devices, mounts};
+use super::{devices, fds, mounts, paths};
 use crate::error::{OnSys, Result};
-use crate::plan::mounts::MountStep;
-use crate::plan::rootfs::{Enter, libc_free};
+use crate::plan::paths::Paths;
+use crate::plan::rootfs::{Enter, Rootfs, clone_root, libc_free};
 use crate::sys::fs;
 use crate::sys::mount::{self, ATTR_RDONLY, Attr};
 
@@ -13,7 +15,7 @@ use crate::sys::mount::{self, ATTR_RDONLY, Attr};
 ///
 /// `share`: volumes are cloned from the host's mounts as their peers, so all but `/` itself stay what they are until
 /// the clones are made.
-pub fn attach(tree: std::os::fd::OwnedFd, enter: Enter, share: bool) -> Result<Root> {
+fn attach(tree: std::os::fd::OwnedFd, enter: Enter, share: bool) -> Result<Root> {
     if enter != Enter::Chroot {
         mount::set_root_attr(SLAVE, !share).on("set propagation of", "/")?;
         mount::attach_over_root(&tree).on("attach", "the root file system")?;
@@ -21,14 +23,32 @@ pub fn attach(tree: std::os::fd::OwnedFd, enter: Enter, share: bool) -> Result<R
     Ok(Root::new(tree))
 }
 
-pub fn assemble(root: &Root, steps: Vec<MountStep>, dev: Option<&crate::plan::devices::Dev>) -> Result<()> {
-    for step in steps {
-        mounts::make(root, step)?;
+/// What is left to do to the root file system once it is entered.
+pub struct Rest {
+    pub enter: Enter,
+    own_dev: bool,
+    paths: Paths,
+    readonly: bool,
+    readonly_later: Vec<PathBuf>,
+    propagation: Option<(u64, bool)>,
+}
+
+/// All mounts and devices, in the root's own tree.
+pub fn assemble(plan: Rootfs) -> Result<(Root, Rest)> {
+    let Rootfs { tree, path, enter, share, mounts, dev, paths, readonly, propagation, readonly_later } = plan;
+    let tree = match tree {
+        Some(tree) => tree,
+        None => clone_root(&path, propagation)?,
+    };
+    let root = attach(tree, enter, share)?;
+    for step in mounts {
+        mounts::make(&root, step)?;
     }
-    match dev {
-        Some(dev) => devices::make(root, dev),
-        None => Ok(()),
+    if let Some(dev) = &dev {
+        devices::make(&root, dev)?;
     }
+    let rest = Rest { enter, own_dev: dev.is_some(), paths, readonly, readonly_later, propagation };
+    Ok((root, rest))
 }
 
 const SLAVE: Attr = Attr { set: 0, clear: 0, propagation: libc_free::MS_SLAVE, userns: 0 };
@@ -53,25 +73,25 @@ pub fn enter(root: &Root, how: Enter) -> Result<()> {
     mount::chdir(c"/").on("chdir to", "/")
 }
 
-pub fn make_read_only(root: &Root, mounts: &[std::path::PathBuf]) -> Result<()> {
-    for path in mounts {
+/// The last changes, when nothing is written any more: masks, what is read-only, how mounts spread.
+pub fn seal(root: &Root, rest: Rest) -> Result<()> {
+    if rest.own_dev {
+        fds::reopen_null(root)?;
+    }
+    paths::apply(root, rest.paths)?;
+    for path in &rest.readonly_later {
         let at = root.open(path).on("open", path.display())?;
-        mount::set_attr(&at, Attr { set: ATTR_RDONLY, ..Attr::default() }, false)
-            .on("make read-only", path.display())?;
+        mount::set_attr(&at, READONLY, false).on("make read-only", path.display())?;
     }
-    Ok(())
-}
-
-/// The last changes to the root mount.
-pub fn seal(root: &Root, readonly: bool, propagation: Option<(u64, bool)>) -> Result<()> {
-    if readonly {
-        mount::set_attr(root.fd(), Attr { set: ATTR_RDONLY, ..Attr::default() }, false)
-            .on("make read-only", "the root file system")?;
+    if rest.readonly {
+        mount::set_attr(root.fd(), READONLY, false).on("make read-only", "the root file system")?;
     }
-    if let Some((kind, recursive)) = propagation {
+    if let Some((kind, recursive)) = rest.propagation {
         mount::set_attr(root.fd(), Attr { propagation: kind, ..Attr::default() }, recursive)
             .on("set propagation of", "the root file system")
             .map_err(|e| e.pointer("/linux/rootfsPropagation"))?;
     }
     Ok(())
 }
+
+const READONLY: Attr = Attr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns: 0 };
