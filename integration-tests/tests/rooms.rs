@@ -10,6 +10,7 @@ mod create;
 mod delete;
 mod devices;
 mod errors;
+mod events;
 mod features;
 mod hooks;
 mod identity;

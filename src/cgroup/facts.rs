@@ -1,4 +1,4 @@
-//! What the kernel remembers of a memory limit. The other statistics have their place beside this.
+//! What the kernel remembers of a memory limit. The other statistics are `stats`.
 
 use super::dir::Dir;
 

@@ -14,6 +14,7 @@
 //! | `blkio`, `devices` | resources that both versions share |
 //! | `v1/`, `v2/` | each version: creation, limits, freezer |
 //! | `kill`, `facts` | signals for all; what the kernel says about memory |
+//! | `stats`, `watch` | what has been used; waiting for what happens |
 
 mod blkio;
 pub mod devices;
@@ -23,9 +24,11 @@ mod facts;
 mod kill;
 pub mod layout;
 pub mod path;
+pub mod stats;
 mod undo;
 pub mod v1;
 pub mod v2;
+pub mod watch;
 pub mod write;
 
 use std::collections::BTreeMap;
@@ -438,6 +441,41 @@ impl Cgroup {
             Tree::V2(t) => t.dir().map(facts::v2).unwrap_or_default(),
             Tree::None => MemoryFacts::default(),
         }
+    }
+
+    /// What it has used.
+    pub fn stats(&self) -> Result<stats::Stats> {
+        let read = |dir: Option<&Dir>, file: &str| {
+            let Some(dir) = dir else { return Ok(None) };
+            match dir.read_all(file) {
+                Ok(text) => Ok(Some(text)),
+                // The last: pressure on a kernel that would have to be told to count it.
+                Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(None),
+                Err(e) => Err(e).on("read", dir.path().join(file).display()),
+            }
+        };
+        match &self.tree {
+            Tree::V1(h) => stats::v1::stats(&|controller, file| read(h.dir(controller), file), &stats::page_sizes()),
+            Tree::V2(t) => stats::v2::stats(&|file| read(t.dir(), file), &stats::page_sizes()),
+            Tree::None => Ok(stats::Stats::default()),
+        }
+    }
+
+    /// Tells when memory runs out; `None` without a memory controller.
+    pub fn watch_oom(&self) -> Result<Option<watch::Oom<'_>>> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("memory").map(|d| watch::OomV1::new(d).map(watch::Oom::V1)).transpose(),
+            Tree::V2(t) => match t.dir().map(watch::OomV2::new) {
+                Some(Err(e)) if e.errno() == Some(Errno::ENOENT) => Ok(None),
+                watch => Ok(watch.transpose()?.map(watch::Oom::V2)),
+            },
+            Tree::None => Ok(None),
+        }
+    }
+
+    /// Tells of `populated`, where the kernel does.
+    pub fn watch_events(&self) -> Option<watch::Changes<'_>> {
+        self.kill_dir().and_then(|d| watch::Changes::of(d, "cgroup.events").ok())
     }
 
     pub fn oom_killed(&self) -> Result<bool> {

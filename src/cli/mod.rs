@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -81,6 +82,8 @@ pub enum Verb {
     Delete(delete::Delete),
     /// Run one more process in a container
     Exec(exec::Exec),
+    /// Show what a container uses, now and then, and when it runs out of memory
+    Events(events::Events),
     /// Show what this runtime can do
     Features(features::Features),
     /// Send a signal to a container's init (default: TERM)
@@ -206,6 +209,7 @@ fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
         Verb::Create(v) => v.run(g, log),
         Verb::Delete(v) => v.run(g, log),
         Verb::Exec(v) => v.run(g, log),
+        Verb::Events(v) => v.run(g, log),
         Verb::Features(v) => v.run(),
         Verb::Kill(v) => v.run(g),
         Verb::List(v) => v.run(g, log),

@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod child;
 pub mod cred;
+pub mod event;
 pub mod fd;
 pub mod fs;
 pub mod keyring;

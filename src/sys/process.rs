@@ -387,10 +387,31 @@ pub fn poll_both(read: &[BorrowedFd<'_>], write: Option<BorrowedFd<'_>>) -> Resu
     Ok((readable, set.get(read.len()).is_some_and(ready)))
 }
 
+/// What to wait for on a descriptor. Errors and hang-ups always count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    Readable,
+    /// A kernel file that tells of its changes.
+    Changed,
+    /// Nothing but that the other side is gone.
+    Gone,
+}
+
 /// poll(2) for reading on several descriptors until the deadline; the indices that are ready, none when it passed.
 pub fn poll_read(fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<Vec<usize>> {
+    let fds: Vec<_> = fds.iter().map(|fd| (*fd, Interest::Readable)).collect();
+    poll_each(&fds, deadline)
+}
+
+/// As [`poll_read`], each descriptor with what to wait for on it.
+pub fn poll_each(fds: &[(BorrowedFd<'_>, Interest)], deadline: Deadline) -> Result<Vec<usize>> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut set: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let flags = |interest: Interest| match interest {
+        Interest::Readable => PollFlags::POLLIN,
+        Interest::Changed => PollFlags::POLLPRI,
+        Interest::Gone => PollFlags::empty(),
+    };
+    let mut set: Vec<_> = fds.iter().map(|(fd, interest)| PollFd::new(*fd, flags(*interest))).collect();
     loop {
         let timeout = match deadline.left() {
             None => PollTimeout::NONE,

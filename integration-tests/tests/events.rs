@@ -1,0 +1,264 @@
+//! `events`: one JSON object a line, now and then and when memory runs out.
+
+use integration_tests::*;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+fn version_one() {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        skip!("cgroup version 2");
+    }
+}
+
+fn stats(c: &Container) -> Value {
+    let out = c.verb(&["events", "--stats"]).ok();
+    assert_eq!(out.stdout.matches('\n').count(), 1, "one line: {out}");
+    out.json()
+}
+
+fn limit(b: &Bundle, name: &str) -> u64 {
+    let (controller, file) = name.split_once('/').unwrap();
+    let path = format!("/sys/fs/cgroup/{controller}{}/{file}", b.cgroups_path());
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}")).trim().parse().unwrap()
+}
+
+/// Every member's path, list entries as `*`.
+fn shape(value: &Value, at: &str, out: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(k, v)| shape(v, &format!("{at}/{k}"), out)),
+        Value::Array(list) => list.iter().for_each(|v| shape(v, &format!("{at}/*"), out)),
+        Value::Null => drop(out.insert(format!("{at}: null"))),
+        Value::Number(n) if n.is_f64() => drop(out.insert(format!("{at}: fraction"))),
+        Value::Number(_) => drop(out.insert(format!("{at}: number"))),
+        _ => drop(out.insert(format!("{at}: text"))),
+    }
+}
+
+#[test]
+fn stats_are_what_the_kernel_says() {
+    check(|t| {
+        version_one();
+        let mut b = t.bundle();
+        b.set("/linux/resources/memory", json!({"limit": 67108864}));
+        b.set("/linux/resources/pids", json!({"limit": 42}));
+        let c = b.up(&["family", "3"]);
+        let event = stats(&c);
+        assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+        let mut names: Vec<_> = event["data"].as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let want = ["blkio", "cpu", "cpuset", "hugetlb", "intel_rdt", "memory", "network_interfaces", "pids"];
+        assert_eq!(names, want);
+        let d = &event["data"];
+        assert_eq!(d["pids"], json!({"current": 4, "limit": 42}));
+        assert_eq!(d["memory"]["usage"]["limit"], 67108864);
+        assert!(d["memory"]["usage"]["usage"].as_u64().unwrap() > 0);
+        assert!(d["memory"]["usage"]["max"].as_u64() >= d["memory"]["usage"]["usage"].as_u64());
+        assert_eq!(d["memory"]["cache"].as_u64().unwrap_or(0), d["memory"]["raw"]["cache"].as_u64().unwrap());
+        assert!(d["memory"]["swap"]["limit"].as_u64().unwrap() > 0);
+        let total = d["cpu"]["usage"]["total"].as_u64().unwrap();
+        let percpu: u64 =
+            d["cpu"]["usage"]["percpu"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+        assert!(total > 0 && percpu >= total, "{}", d["cpu"]);
+        assert!(total <= limit(&b, "cpuacct/cpuacct.usage"));
+        let cpus = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(d["cpuset"]["cpus"].as_array().unwrap().len(), cpus);
+        assert_eq!(d["cpuset"]["sched_relax_domain_level"], -1);
+        assert_eq!(d["network_interfaces"], Value::Null);
+        c.delete_force();
+    });
+}
+
+/// Member for member what the reference prints of the very same cgroup: what is zero is left out by both.
+#[test]
+fn the_same_members_as_the_reference() {
+    check(|t| {
+        let reference = workspace().join(".cache/peers/bin/runc");
+        if !reference.exists() {
+            skip!("no reference runtime");
+        }
+        let mut b = t.bundle();
+        b.set("/linux/resources/memory", json!({"limit": 67108864}));
+        b.set("/linux/resources/pids", json!({"limit": 42}));
+        b.set("/linux/resources/cpu", json!({"quota": 5000, "period": 10000}));
+        b.args(&["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo ready; sleep 100"]);
+        let shapes: Vec<_> = [binary(), reference]
+            .into_iter()
+            .map(|program| {
+                let (root, id) = (t.path("root"), t.id());
+                let call = |words: &[&str]| {
+                    let all = [&["--root", root.to_str().unwrap()], words].concat();
+                    t.program(program.to_str().unwrap(), &all)
+                };
+                b.write();
+                let out = t.path("out");
+                let root_text = root.to_str().unwrap();
+                let run = ["--root", root_text, "run", "-d", "-b", b.dir.to_str().unwrap(), &id];
+                Call::new(program.clone(), &t.path("call"))
+                    .args(run)
+                    .stdout(fs::File::create(&out).unwrap())
+                    .run()
+                    .ok();
+                until("the payload", || fs::read_to_string(&out).unwrap_or_default().contains("ready"));
+                let event: Value =
+                    serde_json::from_str(&call(&["events", "--stats", &id]).ok().stdout).unwrap();
+                call(&["delete", "--force", &id]).ok();
+                let mut all = BTreeSet::new();
+                shape(&event, "", &mut all);
+                all
+            })
+            .collect();
+        // Whether throttling and block I/O have happened yet is a matter of luck.
+        let luck = |p: &&String| {
+            !["/data/cpu/throttling", "/data/blkio", "/data/cpu/usage"].iter().any(|l| p.starts_with(l))
+        };
+        let (ours, theirs): (BTreeSet<_>, BTreeSet<_>) =
+            (shapes[0].iter().filter(luck).collect(), shapes[1].iter().filter(luck).collect());
+        assert_eq!(ours, theirs);
+        assert!(shapes[0].contains("/data/cpu/usage/total: number"));
+        assert!(shapes[0].contains("/data/cpu/throttling/throttledPeriods: number"));
+    });
+}
+
+#[test]
+fn one_line_each_interval() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        for interval in ["100ms", "0.1s", "100000us", "0h0m0.1s"] {
+            let begin = Instant::now();
+            let call = t.call(["events", "--interval", interval, &c.id]).spawn();
+            until("three reports", || call.stdout().matches('\n').count() >= 3);
+            assert!(begin.elapsed() >= Duration::from_millis(290), "{:?}", begin.elapsed());
+            for line in call.stdout().lines().take(3) {
+                let event: Value = serde_json::from_str(line).unwrap();
+                assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(c.id)));
+            }
+            call.signal(libc::SIGTERM);
+            call.wait();
+        }
+        c.delete_force();
+    });
+}
+
+#[test]
+fn intervals_that_are_none() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        for interval in ["0", "0s", "-1s"] {
+            c.verb(&["events", "--interval", interval]).fails(&["duration interval must be greater than 0"]);
+        }
+        for interval in ["soon", "5", "1x", ""] {
+            let out = c.verb(&["events", "--interval", interval]);
+            assert_eq!(out.status, 1, "{out}");
+        }
+        c.delete_force();
+    });
+}
+
+/// The last word is there when the container has ended.
+#[test]
+fn ends_with_the_container() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        let call = t.call(["events", "--interval", "100ms", &c.id]).spawn();
+        call.wait_for("stats");
+        c.kill("KILL");
+        c.becomes("stopped");
+        c.delete();
+        let out = call.wait().ok();
+        assert_eq!(out.stderr, "");
+        assert!(!out.stdout.contains(r#""oom""#), "{out}");
+    });
+}
+
+/// While nothing is to be told.
+#[test]
+fn ends_with_the_container_between_two_reports() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        let call = t.call(["events", "--interval", "1h", &c.id]).spawn();
+        std::thread::sleep(Duration::from_millis(100));
+        c.delete_force();
+        let out = call.wait().ok();
+        assert_eq!((out.stdout, out.stderr), Default::default());
+    });
+}
+
+#[test]
+fn tells_when_memory_runs_out() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/resources/memory", json!({"limit": 33554432, "swap": 33554432}));
+        b.set("/process/oomScoreAdj", 0);
+        // Init survives, so that the container does.
+        b.args(&[
+            "sh",
+            "-c",
+            "echo ready; read x < /fifo; /probe allocate 100; echo survived; read x < /fifo",
+        ]);
+        let fifo = b.rootfs().join("fifo");
+        let path = std::ffi::CString::new(fifo.to_str().unwrap()).unwrap();
+        // SAFETY: a NUL-terminated path.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
+        let c = b.create();
+        c.start();
+        c.wait_for("ready");
+        let call = t.call(["events", "--interval", "1h", &c.id]).spawn();
+        // It has to be on watch first.
+        std::thread::sleep(Duration::from_millis(300));
+        fs::write(&fifo, "go\n").unwrap();
+        c.wait_for("survived");
+        call.wait_for("oom");
+        let line = call.stdout().lines().next().unwrap().to_string();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json!({"type": "oom", "id": c.id}));
+        c.delete_force();
+        call.wait().ok();
+    });
+}
+
+/// Nobody reads any more: it ends, without a word, and not only at the next report.
+#[test]
+fn a_reader_that_goes_away() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        for interval in ["50ms", "1h"] {
+            let (from, to) = std::io::pipe().unwrap();
+            let call = t.call(["events", "--interval", interval, &c.id]).stdout(OwnedFd::from(to)).spawn();
+            std::thread::sleep(Duration::from_millis(100));
+            drop(from);
+            let out = call.wait().ok();
+            assert_eq!(out.stderr, "");
+        }
+        assert_eq!(c.status(), "running");
+        c.delete_force();
+    });
+}
+
+#[test]
+fn created_and_paused_but_not_stopped() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.probe(&["wait"]);
+        let c = b.create();
+        assert!(stats(&c)["data"]["pids"]["current"].as_u64().unwrap() > 0);
+        c.start();
+        c.wait_for("ready");
+        c.verb(&["pause"]).ok();
+        assert_eq!(stats(&c)["data"]["pids"]["current"], 1);
+        c.verb(&["resume"]).ok();
+        c.kill("KILL");
+        c.becomes("stopped");
+        for flags in [&["events", "--stats"][..], &["events"]] {
+            c.verb(flags).fails(&[&format!("container with id {} is not running", c.id)]);
+        }
+    });
+}
+
+#[test]
+fn an_unknown_container() {
+    check(|t| {
+        t.rt(&["events", "--stats", &t.id()]).fails(&["container does not exist"]);
+    });
+}
