@@ -191,9 +191,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
     if version::asked_for(&args) {
         return finish(version::print(), &Log::none(), 1);
     }
-    let cli = match command.try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m)) {
+    let cli = match command.try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
-        Err(e) => return usage(&e),
+        Err(e) => return usage(&e, &args),
     };
     let log = match cli.global.log() {
         Ok(log) => log,
@@ -239,16 +239,37 @@ fn finish(result: Result<i32>, log: &Log, failure: i32) -> i32 {
     }
 }
 
-/// clap's own answers: help is no error, anything else is one, with runc's exit status.
-fn usage(e: &clap::Error) -> i32 {
+/// clap's own answers: help is no error; anything else is one like all others, in one line and in the log.
+fn usage(e: &clap::Error, args: &[OsString]) -> i32 {
     use clap::error::ErrorKind;
     let text = e.render().to_string();
     if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = print(text.as_bytes());
-        return 0;
+        return finish(print(text.as_bytes()), &Log::none(), 1);
     }
-    eprint_line(text.trim_end());
-    1
+    if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint_line(text.trim_end());
+        return 1;
+    }
+    let said: Vec<_> = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:")).collect();
+    let said = said.join(" ");
+    let error = Error::new(Kind::Usage, said.trim().trim_start_matches("error: ").to_owned())
+        .hint("--help tells what there is");
+    finish(Err(error), &log_of(args), 1)
+}
+
+/// The log that a command line names which is otherwise not understood.
+fn log_of(args: &[OsString]) -> Log {
+    let value = |flag: &str| {
+        let with = format!("{flag}=");
+        args.iter().enumerate().find_map(|(i, a)| match a.to_str() {
+            Some(a) if a == flag => args.get(i + 1).and_then(|v| v.to_str()).map(str::to_owned),
+            Some(a) => a.strip_prefix(&with).map(str::to_owned),
+            None => None,
+        })
+    };
+    let format = if value("--log-format").as_deref() == Some("json") { Format::Json } else { Format::Text };
+    let file = value("--log").map(PathBuf::from);
+    Log::open(file.as_deref(), format, Level::Error).unwrap_or_else(|_| Log::none())
 }
 
 fn eprint_line(text: &str) {

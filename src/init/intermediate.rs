@@ -16,7 +16,7 @@ pub fn run(
     line: Line,
     init: impl FnOnce(Line) -> i32,
 ) -> i32 {
-    match clone_init(plan, born, report, &line) {
+    match clone_init(plan, born, report) {
         Ok(Side::Intermediate) => 0,
         Ok(Side::Init) => init(line),
         Err(e) => {
@@ -31,7 +31,7 @@ enum Side {
     Init,
 }
 
-fn clone_init(plan: ForIntermediate, born: u64, report: OwnedFd, _line: &Line) -> Result<Side> {
+fn clone_init(plan: ForIntermediate, born: u64, report: OwnedFd) -> Result<Side> {
     process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
     process::die_with_parent(signal::SIGKILL).map_err(|e| Error::sys("set", "parent-death signal", e))?;
     for join in plan.join {

@@ -20,16 +20,18 @@ use crate::sys::fs::{self, OFlag};
 use crate::sys::process::{self, Birth};
 use crate::sys::{Errno, mount, ns, sched, signal, socket};
 
-/// Becomes the program, or says why not. The value is the exit status of a failure, and 0 of a joiner that has cloned
-/// the process; `report` takes that one's pid.
-pub fn run(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &Line) -> i32 {
-    match become_process(plan, doors, report, line) {
+/// Becomes the program, or says why not. A joiner that has cloned the process tells `report` that one's pid.
+///
+/// Never comes back: to whom descriptors belong that are closed by now must not be asked.
+pub fn run(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &Line) -> ! {
+    let status = match become_process(plan, doors, report, line) {
         Ok(Side::Joiner) => 0,
         Err(e) => {
             line.failed(&e.at_stage(Stage::Init));
             1
         }
-    }
+    };
+    process::exit_now(status)
 }
 
 /// Who has come back.

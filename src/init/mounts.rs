@@ -38,12 +38,12 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
         What::CgroupV1 { hierarchies, readonly } => {
             return cgroup_v1(root, &target, hierarchies, readonly, &propagation);
         }
-        What::Bind { tree, dress, file, source } => {
+        What::Bind { tree, dress, seen, source } => {
             let tree = match tree {
                 Some(tree) => tree,
-                None => dress.clone_of(&source)?,
+                None => verified(dress.clone_of(&source)?, &seen, &source)?,
             };
-            let at = place(root, &target, if file { Make::File } else { Make::Dir }, "bind", Some(&tree))?.0;
+            let at = place(root, &target, if seen.is_dir() { Make::Dir } else { Make::File }, "bind", Some(&tree))?.0;
             mount::attach(&tree, &at).on("mount", target.display())?;
             return Ok(());
         }
@@ -60,6 +60,14 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
             finish(&at, rec_attr, &propagation, &target)
         }
     }
+}
+
+/// What was cloned is what main saw: a path of the host that is swapped meanwhile binds nothing else.
+fn verified(tree: OwnedFd, seen: &fs::Stat, source: &Path) -> Result<OwnedFd> {
+    if fs::fstat(&tree).on("stat", source.display())?.same(seen) {
+        return Ok(tree);
+    }
+    Err(Error::new(Kind::Host, format!("mount source {} was replaced while the container was made", source.display())))
 }
 
 fn finish(mount: &OwnedFd, rec: Attr, propagation: &[(u64, bool)], target: &Path) -> Result<()> {

@@ -49,7 +49,8 @@ impl MountStep {
 pub enum What {
     /// A clone of the host's `source`, a file or a directory. Init makes it, in the order of the list, by which the
     /// kernel shows mounts; unless it is in a user namespace, to which the source may be out of reach: then main has.
-    Bind { tree: Option<OwnedFd>, dress: Dress, file: bool, source: PathBuf },
+    /// `seen`: what main saw there, so that nothing else is bound in its place.
+    Bind { tree: Option<OwnedFd>, dress: Dress, seen: fs::Stat, source: PathBuf },
     /// A new instance of a file system.
     New(NewFs),
     /// cgroup v1 hierarchies below a tmpfs.
@@ -190,7 +191,7 @@ fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> R
         recursive: options.bind.is_some_and(|b| b.recursive),
     };
     let tree = if input.clone_here { Some(dress.clone_of(&shown)?) } else { None };
-    Ok(What::Bind { tree, dress, file: !stat.is_dir(), source: shown })
+    Ok(What::Bind { tree, dress, seen: stat, source: shown })
 }
 
 /// What a clone of host mounts gets before it is attached.

@@ -62,7 +62,7 @@ pub fn start(program: &Program<'_>) -> Result<Running> {
     let pidfd_out = &raw mut pidfd;
     let flags = libc::c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
     let null = std::ptr::null_mut::<libc::c_void>();
-    // clone(2) and not clone3(2), to which container profiles say ENOSYS: startContainer hooks run behind the filter.
+    // clone(2) and not clone3(2), to which container profiles say ENOSYS: a runtime may itself run in a container.
     // On s390x the stack stands before the flags.
     #[cfg(not(target_arch = "s390x"))]
     // SAFETY: without CLONE_VM and without a stack the child continues on a copy of ours, as after fork(2). It does
@@ -158,7 +158,7 @@ fn close_all_between(first: RawFd, last: RawFd) {
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;
     }
-    // Before Linux 5.9, or behind a filter that does not know it: one by one, as far as numbers are given out.
+    // Before Linux 5.9, or in a container whose filter does not know it: one by one, as far as numbers are given out.
     // SAFETY: an integer.
     let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }.clamp(1024, 1 << 20) as RawFd;
     for fd in first..=last.min(limit) {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{Errno, Result, cvt};
 
-/// close_range(2), or a loop where the kernel lacks it.
+/// close_range(2): Linux 5.9.
 fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
     // SAFETY: three integers. Closing is for the caller to answer for; see the callers.
     cvt(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(|_| ())

@@ -5,22 +5,26 @@ use std::os::fd::AsFd;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::{Errno, Result};
+use super::{Errno, Result, cvt};
 
 pub use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
 
 /// Every disposition to its default (Rust's runtime ignores SIGPIPE) and nothing blocked: what a program may expect
-/// at its start.
+/// at its start. By the raw calls: the C library keeps two signals for itself and would leave them as they came.
 pub fn reset() -> Result<()> {
-    for n in 1..=64 {
-        if n == libc::SIGKILL || n == libc::SIGSTOP {
-            continue;
-        }
-        // SAFETY: SIG_DFL is a valid disposition for every signal but the two above; numbers that the C library
-        // keeps for itself are refused with EINVAL, which changes nothing.
-        unsafe { libc::signal(n, libc::SIG_DFL) };
+    const SET_SIZE: usize = 8;
+    // `struct kernel_sigaction`, all zeroes: SIG_DFL, no flags, an empty mask. No architecture has a longer one.
+    let default = [0u64; 8];
+    let none: *mut u64 = std::ptr::null_mut();
+    for n in (1..=64).filter(|n| ![libc::SIGKILL, libc::SIGSTOP].contains(n)) {
+        // SAFETY: a readable sigaction that lives across the call, a null pointer for the old one, and the size of
+        // the kernel's signal set. SIG_DFL is valid for each of these signals.
+        cvt(unsafe { libc::syscall(libc::SYS_rt_sigaction, n, default.as_ptr(), none, SET_SIZE) })?;
     }
-    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+    let empty = 0u64;
+    // SAFETY: a readable set of that size, a null pointer for the old one.
+    cvt(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, SET_SIZE) })
+        .map(|_| ())
 }
 
 /// Blocks every signal and gives a descriptor to read them from.
