@@ -25,7 +25,6 @@ use crate::cgroup::{Cgroup, DeviceRules};
 use crate::error::{Error, OnSys, Result};
 use crate::host::Host;
 use crate::init::gate::Gate;
-use crate::sys::ns;
 
 pub struct Plan {
     pub main: ForMain,
@@ -92,24 +91,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
     refuse_unbuilt(spec, host, warnings)?;
     let namespaces = namespaces::build(linux)?;
-    let propagation = rootfs::wanted_propagation(spec)?;
-    let root = rootfs::locate(spec, options.bundle)?;
-    let joined_mounts = namespaces.init.join.iter().any(|j| j.kind == ns::NEWNS)
-        || namespaces.intermediate.as_ref().is_some_and(|i| i.join.iter().any(|j| j.kind == ns::NEWNS));
-    let tree = if joined_mounts { None } else { Some(rootfs::clone_root(&root, propagation)?) };
-    let new_cgroup_namespace =
-        namespaces.init.new_cgroup || namespaces.init.join.iter().any(|j| j.kind == ns::NEWCGROUP);
-    let input = mounts::Input {
-        bundle: options.bundle,
-        base: rootfs::BasePropagation::of(propagation),
-        cgroup: options.cgroup,
-        new_cgroup_namespace,
-        maps: &namespaces.maps,
-        clone_here: namespaces.init.own_user,
-    };
-    let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
-    let readonly_later = mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect();
-    let enter = rootfs::enter(&namespaces, options.no_pivot);
+    let rootfs = rootfs::build(spec, &options, &namespaces)?;
     let mut program = match spec.process() {
         Some(p) => exec::build(p)?,
         None => exec::Program::none(),
@@ -143,19 +125,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         },
         init: ForInit {
             namespaces: namespaces.init,
-            rootfs: rootfs::Rootfs {
-                tree,
-                path: root,
-                enter,
-                // Without pivot_root(2) the old root stays, and must stay cut off.
-                share: enter == rootfs::Enter::Pivot && rootfs::BasePropagation::of(propagation).is_shared(),
-                mounts,
-                dev: devices::build(spec)?,
-                paths: paths::build(spec)?,
-                readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
-                propagation,
-                readonly_later,
-            },
+            rootfs,
             kernel: kernel::build(spec, options.id, options.new_keyring)?,
             schedule: schedule::build(process)?,
             identity,

@@ -26,6 +26,14 @@ pub struct Namespaces {
     pub init: ForInit,
 }
 
+impl Namespaces {
+    /// Is a namespace of this kind entered by path, by init or on the way to it?
+    pub fn joins(&self, kind: u64) -> bool {
+        let before = self.intermediate.iter().flat_map(|i| &i.join);
+        self.init.join.iter().chain(before).any(|j| j.kind == kind)
+    }
+}
+
 /// A user namespace takes away the right to enter namespaces of the one above it; so those come first, and a process
 /// of its own goes there, for main could not come back.
 pub struct ForIntermediate {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 
 use super::devices::Dev;
-use super::mounts::MountStep;
+use super::mounts::{self, MountStep};
+use super::namespaces::Namespaces;
+use super::Options;
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::mount::{self, Attr};
 use crate::sys::{Errno, fs, ns};
@@ -39,6 +41,36 @@ pub struct Rootfs {
     pub propagation: Option<(u64, bool)>,
     /// Mounts that become read-only when all is in them.
     pub readonly_later: Vec<PathBuf>,
+}
+
+pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Result<Rootfs> {
+    let propagation = wanted_propagation(spec)?;
+    let path = locate(spec, options.bundle)?;
+    let tree = if namespaces.joins(ns::NEWNS) { None } else { Some(clone_root(&path, propagation)?) };
+    let base = BasePropagation::of(propagation);
+    let input = mounts::Input {
+        bundle: options.bundle,
+        base,
+        cgroup: options.cgroup,
+        new_cgroup_namespace: namespaces.init.new_cgroup || namespaces.joins(ns::NEWCGROUP),
+        maps: &namespaces.maps,
+        clone_here: namespaces.init.own_user,
+    };
+    let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
+    let enter = enter(namespaces, options.no_pivot);
+    Ok(Rootfs {
+        tree,
+        path,
+        enter,
+        // Without pivot_root(2) the old root stays, and must stay cut off.
+        share: enter == Enter::Pivot && base.is_shared(),
+        readonly_later: mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect(),
+        mounts,
+        dev: super::devices::build(spec)?,
+        paths: super::paths::build(spec)?,
+        readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        propagation,
+    })
 }
 
 /// What a clone of host mounts begins with, before its own options: nothing that happens in the container may get
@@ -122,7 +154,7 @@ pub fn clone_root(path: &Path, propagation: Option<(u64, bool)>) -> Result<Owned
 }
 
 /// How to enter, from the namespaces and the flag.
-pub fn enter(namespaces: &super::namespaces::Namespaces, no_pivot: bool) -> Enter {
+pub fn enter(namespaces: &Namespaces, no_pivot: bool) -> Enter {
     match (namespaces.born & ns::NEWNS != 0, no_pivot) {
         (false, _) => Enter::Chroot,
         (true, true) => Enter::Move,
