@@ -55,7 +55,27 @@ fn a_stopped_container_has_none() {
         let c = t.bundle().up(&["wait"]);
         c.kill("KILL");
         c.becomes("stopped");
-        let pids = c.verb(&["ps", "-f", "json"]).ok().json();
-        assert!(pids.is_null() || pids == json!([]), "{pids}");
+        let out = c.verb(&["ps", "-f", "json"]).ok();
+        assert_eq!(out.stdout, "null\n");
+        assert_eq!(c.verb(&["ps"]).ok().stdout.lines().count(), 1, "the header alone");
+        // Also when its cgroup has gone.
+        for dir in t.cgroups().into_iter().rev() {
+            std::fs::remove_dir(dir).unwrap();
+        }
+        assert_eq!(c.verb(&["ps", "-f", "json"]).ok().stdout, "null\n");
+    });
+}
+
+#[test]
+fn what_ps_and_we_do_not_understand() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        c.verb(&["ps", "--format", "yaml"]).fails(&["invalid format option"]);
+        let out = t.rt(&["ps", &c.id, "--nonsense"]);
+        assert_eq!(out.status, 1, "{out}");
+        assert!(out.stderr.contains("exit status") && out.stdout.is_empty(), "{out}");
+        let out = c.verb(&["ps", "-f", "json"]).ok();
+        assert_eq!(out.stdout, format!("[{}]\n", c.pid()));
+        c.delete_force();
     });
 }

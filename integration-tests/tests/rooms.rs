@@ -33,4 +33,5 @@ mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod truth;
 mod update;

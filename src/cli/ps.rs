@@ -24,7 +24,8 @@ impl Ps {
         let pids = ps::pids(&global.find(&self.id)?)?;
         match self.format.as_str() {
             "json" => {
-                let mut text = to_json(&pids, false)?;
+                // Go has no list without entries.
+                let mut text = if pids.is_empty() { b"null".to_vec() } else { to_json(&pids, false)? };
                 text.push(b'\n');
                 print(&text)
             }
@@ -37,8 +38,10 @@ impl Ps {
                 )]
                 let output = Command::new("ps").args(options).output().on("execute", "ps")?;
                 if !output.status.success() {
-                    let said = String::from_utf8_lossy(&output.stderr);
-                    return Err(Error::new(Kind::Failed, format!("ps: {}: {}", output.status, said.trim())));
+                    // The first line says what is wrong, the others how it should have been called.
+                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                    let first = said.lines().find(|l| !l.trim().is_empty()).unwrap_or_default();
+                    return Err(Error::new(Kind::Failed, format!("ps: {}: {first}", output.status)));
                 }
                 print(ps::filter(&String::from_utf8_lossy(&output.stdout), &pids)?.as_bytes())
             }

@@ -2,13 +2,18 @@
 
 use super::store::Entry;
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
+use crate::sys::Errno;
 
 /// Pids in the runtime's namespace, sub-cgroups included.
 pub fn pids(entry: &Entry) -> Result<Vec<i32>> {
     let record = entry.record()?;
     let cgroup = Cgroup::from_record(&record.cgroup)?;
-    let mut pids = cgroup.all_pids()?;
+    let mut pids = match cgroup.all_pids() {
+        // A container that has ended may have lost its cgroup to whoever tidies up.
+        Err(e) if e.errno() == Some(Errno::ENOENT) && !entry.status(&record).alive() => Vec::new(),
+        r => r.within("unable to get all container pids")?,
+    };
     pids.sort_unstable();
     Ok(pids)
 }

@@ -23,8 +23,9 @@ pub enum Starter {
     Main,
 }
 
-/// Signals that end a process by default end this one too while it waits, though the kernel spares the first process
-/// of a pid namespace: a client that stops a created container sends TERM and expects it to work.
+/// Signals that ask a process to end are obeyed while it waits, though the kernel spares the first process of a pid
+/// namespace: a client that stops a created container sends TERM and expects it to work. Others, such as USR1, are
+/// meant for the program and lost, as with runc.
 pub fn wait(gate: Gate, link: &Child<'_, Ready>) -> Result<Starter> {
     // With a gate, main's word says that this container is written down; its end without it, that nobody knows us.
     link.wait_for_start()?;
@@ -47,7 +48,7 @@ pub fn wait(gate: Gate, link: &Child<'_, Ready>) -> Result<Starter> {
 
 fn obey(signals: &mut Watch) -> Result<()> {
     while let Some(n) = signals.next().map_err(|e| Error::sys("read", "signals", e).of_kind(Kind::Host))? {
-        if !signal::ignored_by_default(n) {
+        if signal::asks_for_an_end(n) {
             process::exit_now(128 + n);
         }
     }

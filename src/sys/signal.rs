@@ -63,19 +63,22 @@ pub fn ignore(signal: i32) -> Result<()> {
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }.map(|_| ())
 }
 
-/// Those whose default action is to do nothing, or to stop: all others end a process.
-pub fn ignored_by_default(signal: i32) -> bool {
-    [
-        libc::SIGCHLD,
-        libc::SIGCONT,
-        libc::SIGURG,
-        libc::SIGWINCH,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGSTOP,
-    ]
-    .contains(&signal)
+/// Those by which a Go program ends that does not care for them, as runc's waiting init is one: the polite ones, and
+/// those that tell of its own faults. Not USR1, ALRM, the real-time ones, whose default action ends a process as well.
+pub fn asks_for_an_end(signal: i32) -> bool {
+    let polite = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+    let faults = [
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGSEGV,
+        libc::SIGSYS,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+    ];
+    polite.contains(&signal) || faults.contains(&signal)
 }
 
 /// A signal by number or name, any case, with or without `SIG`, real-time ones as `RTMIN+n` and `RTMAX-n`.
