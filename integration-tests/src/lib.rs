@@ -18,7 +18,7 @@ mod runtime;
 mod terminal;
 
 pub use bundle::{Bundle, default_config};
-pub use call::{Call, Output, Running};
+pub use call::{Call, Output, Running, adopt, wait_for_adopted};
 pub use case::{Case, check};
 pub use container::Container;
 pub use ledger::skip;

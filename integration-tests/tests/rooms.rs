@@ -11,6 +11,7 @@ mod delete;
 mod devices;
 mod errors;
 mod events;
+mod exec;
 mod features;
 mod hooks;
 mod identity;
