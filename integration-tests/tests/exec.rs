@@ -144,9 +144,12 @@ fn in_a_cgroup_below() {
         let hierarchies: Vec<String> = if is_v2() {
             vec!["/sys/fs/cgroup".into()]
         } else {
-            ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"]
-                .map(|h| format!("/sys/fs/cgroup/{h}"))
-                .to_vec()
+            [
+                "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd",
+                "unified",
+            ]
+            .map(|h| format!("/sys/fs/cgroup/{h}"))
+            .to_vec()
         };
         let known = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
         for h in &hierarchies {
@@ -157,7 +160,7 @@ fn in_a_cgroup_below() {
                 .find(|l| {
                     l.contains(&format!(":{name}:"))
                         || l.contains(&format!("={name}:"))
-                        || l.starts_with("0::") && is_v2()
+                        || l.starts_with("0::") && (is_v2() || name == "unified")
                 })
                 .and_then(|l| l.splitn(3, ':').nth(2));
             let Some(place) = place else { continue };
@@ -296,10 +299,11 @@ fn groups() {
         b.set("/process/user/additionalGids", json!([5]));
         let c = b.up(&["wait"]);
         assert_eq!(facts(t, &c, &[])["user"]["groups"], json!([5]));
-        let seen = facts(t, &c, &["--additional-gids", "100", "-g", "65534"]);
+        let seen = facts(t, &c, &["-g", "100", "-g", "65534"]);
         assert_eq!(seen["user"]["groups"], json!([5, 100, 65534]));
         let out = exec(t, &c, &["--additional-gids", "-1"], &["/bin/true"]);
         refused(&out, &["additional-gids must be a positive number"]);
+        assert_eq!(facts(t, &c, &["--additional-gids", "3"])["user"]["groups"], json!([3, 5]));
         let out = exec(t, &c, &["-g", "4294967295"], &["/bin/true"]);
         refused(&out, &["additional-gids"]);
     });
@@ -314,7 +318,7 @@ fn environment() {
         let env = words(&seen["env"]);
         assert!(env.contains(&"TERM=xterm") && env.contains(&"HOME=/root"), "{env:?}");
         assert!(!env.iter().any(|e| e.starts_with("SECRET")));
-        let seen = facts(t, &c, &["--env", "A=1", "-e", "B=x=y z", "-e", "TERM=dumb", "-e", "EMPTY="]);
+        let seen = facts(t, &c, &["-e", "A=1", "-e", "B=x=y z", "-e", "TERM=dumb", "-e", "EMPTY="]);
         let env = words(&seen["env"]);
         for want in ["A=1", "B=x=y z", "TERM=dumb", "EMPTY="] {
             assert!(env.contains(&want), "{want}: {env:?}");
@@ -370,7 +374,7 @@ fn capabilities() {
         assert_eq!(sets(&facts(t, &c, &[])), [&own[..], &own, &own, &none, &none]);
         assert_eq!(sets(&facts(t, &c, &["--user", "1000"])), [&own[..], &none, &none, &none, &none]);
         let more = ["CHOWN", "KILL", "NET_ADMIN", "SYS_CHROOT"];
-        let flags = ["--cap", "CAP_NET_ADMIN", "-c", "CAP_SYS_CHROOT"];
+        let flags = ["-c", "CAP_NET_ADMIN", "-c", "CAP_SYS_CHROOT"];
         assert_eq!(sets(&facts(t, &c, &flags)), [&more[..], &more, &more, &none, &none]);
         let mut flags = flags.to_vec();
         flags.extend(["--user", "1000"]);
@@ -426,7 +430,7 @@ fn limits() {
         b.set(
             "/process/rlimits",
             json!([
-                {"type": "RLIMIT_NOFILE", "soft": 5, "hard": 77},
+                {"type": "RLIMIT_NOFILE", "soft": 40, "hard": 77},
                 {"type": "RLIMIT_NPROC", "soft": 1, "hard": 2},
                 {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
             ]),
@@ -434,13 +438,13 @@ fn limits() {
         let c = b.up(&["wait"]);
         for flags in [&[][..], &["--user", "12345"]] {
             let seen = facts(t, &c, flags)["rlimits"].clone();
-            assert_eq!(seen["RLIMIT_NOFILE"], json!([5, 77]));
+            assert_eq!(seen["RLIMIT_NOFILE"], json!([40, 77]));
             assert_eq!(seen["RLIMIT_NPROC"], json!([1, 2]));
             assert_eq!(seen["RLIMIT_CORE"], json!([0, 0]));
         }
         let mut d = document(&["/probe", "facts"]);
         let seen = with_document(t, &c, &[], &d).ok().facts()["rlimits"].clone();
-        assert_eq!(seen["RLIMIT_NOFILE"], json!([5, 77]), "the container's where the document has none");
+        assert_eq!(seen["RLIMIT_NOFILE"], json!([40, 77]), "the container's where the document has none");
         d["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}]);
         let seen = with_document(t, &c, &[], &d).ok().facts()["rlimits"].clone();
         assert_eq!(seen["RLIMIT_NOFILE"], json!([10, 20]));
@@ -657,6 +661,11 @@ fn pidfd_socket() {
             &exec(t, &c, &["--pidfd-socket", "/no/such"], &["/bin/true"]),
             &["no such file or directory"],
         );
+        let pid = fs::read_to_string(&file).unwrap().parse().unwrap();
+        adopt(pid);
+        // SAFETY: a process of the test's own.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        assert_eq!(wait_for_adopted(pid), 137);
         c.delete_force();
     });
 }
