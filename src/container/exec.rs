@@ -18,7 +18,7 @@ use crate::plan::{self, join};
 use crate::spec::{self, rules};
 use crate::sys::cred::{self, Caps};
 use crate::sys::process::{self, Deadline};
-use crate::sys::{Errno, fd, fs, ns};
+use crate::sys::{Errno, fd, fs, ns, signal};
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -222,6 +222,7 @@ fn plan(
         id: &record.id,
         init,
         root,
+        ignored_signals: signal::ignored().on("read", "own signal dispositions")?,
         new_keyring: !record.no_new_keyring,
         preserve,
         // Its own pid, which it is told, is not 1 here.

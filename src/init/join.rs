@@ -90,7 +90,7 @@ fn become_process(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &L
 
 /// Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after the filter.
 fn last_steps(plan: &ForJoiner, ready: &Ready, filter: &Program) -> Result<Side> {
-    signal::reset().on("reset", "signals")?;
+    signal::reset_ignored(plan.ignored_signals).on("reset", "signals")?;
     process::die_with_parent(0).on("clear", "parent-death signal")?;
     load(filter)?;
     Err(exec::replace(&ready.file, &plan.program, &ready.env))

@@ -57,6 +57,8 @@ pub struct ForJoiner {
     pub preserve: u32,
     /// The program is told its pid in LISTEN_PID: sd_listen_fds(3).
     pub listens: bool,
+    /// What we ignore and the program must not: one bit a signal, from the first on.
+    pub ignored_signals: u64,
     /// A filter will come.
     pub filtered: bool,
 }
@@ -68,6 +70,7 @@ pub struct Options<'a> {
     pub root: Option<OwnedFd>,
     pub new_keyring: bool,
     pub preserve: u32,
+    pub ignored_signals: u64,
     /// `NAME=value`, added to the environment.
     pub listen_env: Vec<String>,
     /// `--cap`.
@@ -116,6 +119,7 @@ pub fn build(
             program,
             preserve: options.preserve,
             listens: !options.listen_env.is_empty(),
+            ignored_signals: options.ignored_signals,
             filtered: seccomp.is_some(),
         },
     })

@@ -27,6 +27,24 @@ pub fn reset() -> Result<()> {
         .map(|_| ())
 }
 
+/// The signals that this process ignores, one bit each from the first on: all that execve(2) does not put back to its
+/// default by itself.
+pub fn ignored() -> Result<u64> {
+    let text = super::fs::read_file("/proc/self/status", 1 << 16)?;
+    let text = String::from_utf8_lossy(&text);
+    let mask = text.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).ok_or(Errno::EILSEQ)
+}
+
+/// As [`reset`], of a process that is known to ignore these signals and will execute a program.
+pub fn reset_ignored(ignored: u64) -> Result<()> {
+    for n in (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0) {
+        // SAFETY: as in `reset`.
+        unsafe { libc::signal(n, libc::SIG_DFL) };
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
 /// Blocks every signal and gives a descriptor to read them from.
 pub fn watch() -> Result<Watch> {
     let all = SigSet::all();
