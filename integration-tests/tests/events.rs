@@ -82,7 +82,7 @@ fn the_same_members_as_the_reference() {
         let mut b = t.bundle();
         b.set("/linux/resources/memory", json!({"limit": 67108864}));
         b.set("/linux/resources/pids", json!({"limit": 42}));
-        b.set("/linux/resources/cpu", json!({"quota": 5000, "period": 10000}));
+        b.set("/linux/resources/cpu", json!({"quota": 2000, "period": 10000}));
         b.args(&["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo ready; sleep 100"]);
         let shapes: Vec<_> = [binary(), reference]
             .into_iter()

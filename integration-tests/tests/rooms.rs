@@ -22,6 +22,7 @@ mod list;
 mod log;
 mod mounts;
 mod namespaces;
+mod notify;
 mod paths;
 mod pause;
 mod process;

@@ -16,6 +16,7 @@ use crate::handshake::Main;
 use crate::hooks;
 use crate::host::{self, Host};
 use crate::init::gate::Gate;
+use crate::launch::notify::{self, Proxy};
 use crate::launch::{self, Launched};
 use crate::log::Log;
 use crate::plan::{self, Options};
@@ -58,6 +59,8 @@ pub struct Created {
     pub link: Main,
     pub console: Option<OwnedFd>,
     pub poststart: Vec<hooks::Hook>,
+    /// `run`: what the container says to our service manager comes by here.
+    pub notify: Option<Proxy>,
 }
 
 pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result<Created> {
@@ -76,7 +79,7 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     // Hooks run in the bundle, as with runc.
     #[expect(clippy::disallowed_methods, reason = "the bundle is the host's")]
     std::env::set_current_dir(&request.bundle).on("chdir", request.bundle.display())?;
-    let loaded = spec::load(&fs::open_dir(".").on("open", request.bundle.display())?)?;
+    let mut loaded = spec::load(&fs::open_dir(".").on("open", request.bundle.display())?)?;
     for w in loaded.warnings.iter().chain(&rules::check(&loaded.spec)?) {
         log.warn(w);
     }
@@ -85,6 +88,7 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     let host = host::probe()?;
     let entry = store.reserve(id)?;
     let mut undo = Undo { entry: Some(&entry), cgroup: None, poststop: None };
+    let notify = notifications(&entry, &mut loaded.spec, &request)?;
     let made = make(&entry, &loaded.spec, &loaded.raw, &host, &request, preserve, listen, log, &mut undo);
     match made {
         Ok((record, launched)) => {
@@ -93,13 +97,20 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
             undo.poststop = None;
             drop(undo);
             let Launched { child, link, console, poststart } = launched;
-            Ok(Created { entry, record, child, link, console, poststart })
+            Ok(Created { entry, record, child, link, console, poststart, notify })
         }
         Err(e) => {
             drop(undo);
             Err(e)
         }
     }
+}
+
+/// A place for the container's notifications, where our caller wants them. `start` listens there, or `run` at once.
+fn notifications(entry: &Entry, spec: &mut Spec, request: &Request) -> Result<Option<Proxy>> {
+    let Some(host) = notify::asked_for() else { return Ok(None) };
+    notify::prepare(entry.dir(), entry.path(), spec)?;
+    if request.gate { Ok(None) } else { Proxy::listen(entry.dir(), host) }
 }
 
 /// Undoes what a failed create has made, in the reverse order; the processes are gone when it runs.

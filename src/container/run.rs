@@ -1,5 +1,7 @@
 //! run: create, start, and in the foreground wait and delete.
 
+use std::os::fd::AsFd;
+
 use super::create::{self, Created, Request};
 use super::store::Store;
 use super::{Id, delete, start};
@@ -25,7 +27,15 @@ pub fn run(
 ) -> Result<i32> {
     let Some(options) = foreground else {
         let created = create::create(store, id, request, log)?;
-        begin(created, log)?.child.let_go();
+        let Created { entry, child, notify, .. } = begin(created, log)?;
+        let (pid, init) = child.let_go();
+        if let Some(mut proxy) = notify {
+            entry.unlock()?;
+            // The container runs, whatever its manager hears of it.
+            if let Err(e) = proxy.wait_until_ready(init.as_fd(), pid, log) {
+                log.warn(&e.to_string());
+            }
+        }
         return Ok(0);
     };
     if options.subreaper {
@@ -39,7 +49,10 @@ pub fn run(
     {
         return Err(undo(created, e, log));
     }
-    let Created { entry, record, child, .. } = begin(created, log)?;
+    let Created { entry, record, child, notify, .. } = begin(created, log)?;
+    if let Some(proxy) = notify {
+        relay.listen(proxy);
+    }
     let exit = relay.wait(child)?;
     if !options.keep {
         delete::destroy(&entry, &record, log)?;

@@ -1,5 +1,6 @@
 //! start: opens the gate, and hears what became of the program.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::store::{Entry, GATE};
@@ -7,6 +8,7 @@ use super::{Record, Status};
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::handshake::{Answer, Main};
 use crate::hooks;
+use crate::launch::notify::{self, Proxy};
 use crate::log::Log;
 use crate::spec;
 use crate::sys::process::Deadline;
@@ -33,6 +35,10 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         .and_then(|h| h.start_container().as_ref())
         .map_or(0, |l| l.iter().filter_map(|h| h.timeout()).map(|t| t.max(0) as u64).sum());
 
+    let notify = match notify::asked_for() {
+        Some(host) => Proxy::listen(entry.dir(), host)?,
+        None => None,
+    };
     // The gate's name goes first: whoever is killed between the two leaves a container that waits and counts as
     // running, never one that runs and counts as created, which `delete` would remove without being forced.
     let gate = fs::openat(entry.dir(), GATE, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0)
@@ -46,7 +52,24 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         if unbounded { Deadline::never() } else { Deadline::after(PATIENCE + Duration::from_secs(extra)) };
     let mut link = Main::over(knock);
     wait_for_exec(&mut link, deadline).within("unable to start container process")?;
-    poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)
+    poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)?;
+    match notify {
+        Some(proxy) => wait_until_ready(entry, &record, proxy, log),
+        None => Ok(()),
+    }
+}
+
+/// Our caller is told by us, so we stay as long as it takes. Others may act on the container meanwhile.
+fn wait_until_ready(entry: &Entry, record: &Record, mut proxy: Proxy, log: &Log) -> Result<()> {
+    entry.unlock()?;
+    let Some(init) = record.init else { return Ok(()) };
+    match process::pidfd_open(init.pid) {
+        Ok(fd) if process::lives(init.pid, init.start_time) => {
+            proxy.wait_until_ready(fd.as_fd(), init.pid, log)
+        }
+        // Over already; what it has said is in the socket.
+        _ => proxy.pass_on(init.pid),
+    }
 }
 
 fn wrong<T>(text: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {

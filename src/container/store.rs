@@ -1,5 +1,6 @@
 //! The state root: one directory a container, locked while a verb changes it.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,11 @@ impl Entry {
         self.hold(&self.dir)
     }
 
+    /// For a verb that stays when it has done its work.
+    pub fn unlock(&self) -> Result<()> {
+        fs::unlock(&self.dir).on("unlock", self.path.display())
+    }
+
     /// One verb at a time changes its limits. Another lock, so that a container that starves while it starts can be
     /// given more.
     pub fn lock_limits(&self) -> Result<OwnedFd> {
@@ -223,6 +229,19 @@ impl Entry {
         status::derive(record, &status::boot_id(), || self.gate_present(), frozen)
     }
 
+    /// The notification socket's.
+    fn remove_dir(&self, name: &OsStr) -> Result<()> {
+        let remove = || {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+            let dir = fs::openat(&self.dir, name, flags, 0)?;
+            for file in fs::list_at(&dir, ".")? {
+                fs::unlinkat(&dir, &file)?;
+            }
+            fs::rmdirat(&self.dir, name)
+        };
+        remove().on("remove", self.path.join(name).display())
+    }
+
     /// Removes the directory and all in it: flat, by descriptor, whatever the names are.
     pub fn remove(&self) -> Result<()> {
         let names = match fs::list_at(&self.dir, ".") {
@@ -232,6 +251,7 @@ impl Entry {
         for name in names {
             match fs::unlinkat(&self.dir, &name) {
                 Ok(()) | Err(Errno::ENOENT) => {}
+                Err(Errno::EISDIR) => self.remove_dir(&name)?,
                 Err(e) => return Err(e).on("remove", self.path.join(&name).display()),
             }
         }

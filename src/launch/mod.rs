@@ -1,6 +1,7 @@
 //! The host side of the handshake: from a plan to an init that is ready.
 
 pub mod join;
+pub mod notify;
 pub mod relay;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::notify::Proxy;
 use crate::error::{OnSys, Result};
 use crate::sys::process::{self, Child, Exit};
 use crate::sys::signal::{self, Watch};
@@ -11,6 +12,7 @@ use crate::sys::{Errno, fd, fs, tty};
 pub struct Relay {
     signals: Watch,
     console: Option<Console>,
+    notify: Option<Proxy>,
 }
 
 struct Console {
@@ -26,7 +28,7 @@ struct Console {
 
 impl Relay {
     pub fn new() -> Result<Self> {
-        Ok(Self { signals: signal::watch().on("watch", "signals")?, console: None })
+        Ok(Self { signals: signal::watch().on("watch", "signals")?, console: None, notify: None })
     }
 
     /// Takes the container's terminal over.
@@ -53,10 +55,19 @@ impl Relay {
         Ok(())
     }
 
+    /// Passes on what the container says to our service manager.
+    pub fn listen(&mut self, proxy: Proxy) {
+        self.notify = Some(proxy);
+    }
+
     /// Until init ends; its exit. Signals go to init, output goes out, children that are ours by adoption are reaped.
     pub fn wait(mut self, child: Child) -> Result<Exit> {
         loop {
-            let (ready, can_write) = self.poll(child.pidfd())?;
+            let (ready, can_write, notified) = self.poll(child.pidfd())?;
+            if let Some(proxy) = self.notify.as_mut().filter(|_| notified) {
+                // We are the manager's main process. The container runs on, whatever the manager hears of it.
+                let _ = proxy.pass_on(process::getpid());
+            }
             if ready.contains(&1) {
                 self.forward(&child)?;
             }
@@ -74,7 +85,7 @@ impl Relay {
         }
     }
 
-    fn poll(&self, pidfd: BorrowedFd<'_>) -> Result<(Vec<usize>, bool)> {
+    fn poll(&self, pidfd: BorrowedFd<'_>) -> Result<(Vec<usize>, bool, bool)> {
         let mut read = vec![pidfd, self.signals.as_fd()];
         let mut write = None;
         if let Some(c) = &self.console {
@@ -86,7 +97,12 @@ impl Relay {
                 read.extend(fd::borrow_standard(0).ok());
             }
         }
-        process::poll_both(&read, write).on("wait for", "the container")
+        let last = read.len();
+        read.extend(self.notify.as_ref().map(AsFd::as_fd));
+        let (mut ready, can_write) = process::poll_both(&read, write).on("wait for", "the container")?;
+        let notified = ready.contains(&last);
+        ready.retain(|i| *i != last);
+        Ok((ready, can_write, notified))
     }
 
     fn forward(&mut self, child: &Child) -> Result<()> {

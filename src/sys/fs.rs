@@ -329,6 +329,12 @@ pub fn lock(fd: impl AsFd, wait: bool) -> Result<()> {
     retry(|| cvt(unsafe { libc::flock(fd.as_fd().as_raw_fd(), op) }.into())).map(|_| ())
 }
 
+/// Gives a [`lock`] back before the descriptor is closed.
+pub fn unlock(fd: impl AsFd) -> Result<()> {
+    // SAFETY: as in `lock`.
+    retry(|| cvt(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_UN) }.into())).map(|_| ())
+}
+
 pub fn access(path: impl AsRef<Path>, exec: bool) -> Result<()> {
     let how = if exec { nix::unistd::AccessFlags::X_OK } else { nix::unistd::AccessFlags::F_OK };
     nix::unistd::access(path.as_ref(), how)

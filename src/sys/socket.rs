@@ -1,7 +1,9 @@
 //! Unix sockets: the handshake's pair, the start gate's listener, and descriptors passed along.
 
+use std::ffi::OsStr;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::socket as s;
@@ -52,6 +54,26 @@ pub fn listen_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
     let fd = s::socket(s::AddressFamily::Unix, s::SockType::SeqPacket, s::SockFlag::SOCK_CLOEXEC, None)?;
     s::bind(fd.as_raw_fd(), &below(dir, name)?)?;
     s::listen(&fd, s::Backlog::new(1)?)?;
+    Ok(fd)
+}
+
+/// Takes datagrams at `name` in the directory `dir`, without a wait.
+pub fn datagrams_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
+    let flags = s::SockFlag::SOCK_CLOEXEC | s::SockFlag::SOCK_NONBLOCK;
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::Datagram, flags, None)?;
+    s::bind(fd.as_raw_fd(), &below(dir, name)?)?;
+    Ok(fd)
+}
+
+/// For datagrams to a host path, or to an abstract name that begins with `@`. Sends without a wait.
+pub fn connect_datagrams(to: &OsStr) -> Result<OwnedFd> {
+    let flags = s::SockFlag::SOCK_CLOEXEC | s::SockFlag::SOCK_NONBLOCK;
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::Datagram, flags, None)?;
+    let address = match to.as_bytes().strip_prefix(b"@") {
+        Some(name) => s::UnixAddr::new_abstract(name)?,
+        None => s::UnixAddr::new(Path::new(to))?,
+    };
+    s::connect(fd.as_raw_fd(), &address)?;
     Ok(fd)
 }
 

@@ -49,12 +49,62 @@ pub fn perform(act: &str, rest: &[&str], fds: Value) -> i32 {
         "snoop" => snoop(),
         "bytes" => return bytes(number(rest.first()) as usize),
         "descriptors" => say(&fds.to_string()),
+        "notify" => return notify(rest),
         _ => {
             eprintln!("probe: no act called {act}");
             return 2;
         }
     }
     0
+}
+
+/// Tells each word to $NOTIFY_SOCKET, sd_notify(3), then waits. `barrier` is told with a pipe, whose end is waited for;
+/// `sleep` lasts a moment.
+fn notify(words: &[&str]) -> i32 {
+    let path = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    if let Err(e) = socket.connect(&path) {
+        say(&format!("cannot connect to {path}: {e}"));
+        return 1;
+    }
+    for word in words {
+        match *word {
+            "sleep" => std::thread::sleep(Duration::from_millis(300)),
+            "barrier" => {
+                let (mut ours, theirs) = std::io::pipe().expect("a pipe");
+                send_with(&socket, b"BARRIER=1", theirs.into());
+                let _ = ours.read(&mut [0]);
+                say("barrier passed");
+            }
+            message => drop(socket.send(message.as_bytes()).map_err(|e| say(&format!("{message:?}: {e}")))),
+        }
+    }
+    wait()
+}
+
+/// sendmsg(2) with a descriptor.
+fn send_with(socket: &std::os::unix::net::UnixDatagram, text: &[u8], fd: OwnedFd) {
+    use std::os::fd::AsRawFd;
+    let mut iov = libc::iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() };
+    let mut space = [0_u64; 4];
+    // SAFETY: a plain C struct for which all zeroes is a valid value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut iov;
+    message.msg_iovlen = 1;
+    message.msg_control = space.as_mut_ptr().cast();
+    // SAFETY: arithmetic.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as _;
+    // SAFETY: the control buffer has room for one header and one descriptor.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: as above; aligned as u64.
+    unsafe {
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(header).cast::<c_int>().write_unaligned(fd.as_raw_fd());
+    }
+    // SAFETY: all that the message points to lives across the call.
+    unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, 0) };
 }
 
 fn kill_self(signal: c_int) {
