@@ -34,7 +34,7 @@ struct Built {
 const BUILT: Built = Built {
     cgroup_v1: true,
     cgroup_v2: true,
-    systemd: false,
+    systemd: true,
     systemd_user: false,
     rdma: false,
     user_namespaces: true,

@@ -13,6 +13,7 @@
 //! | `write`, `undo` | limits as data, and the loop that writes them; what they were before |
 //! | `blkio`, `devices` | resources that both versions share |
 //! | `v1/`, `v2/` | each version: creation, limits, freezer |
+//! | `systemd/` | a cgroup that systemd makes and removes |
 //! | `kill`, `facts` | signals for all; what the kernel says about memory |
 //! | `stats`, `watch` | what has been used; waiting for what happens |
 
@@ -25,6 +26,7 @@ mod kill;
 pub mod layout;
 pub mod path;
 pub mod stats;
+pub mod systemd;
 mod undo;
 pub mod v1;
 pub mod v2;
@@ -55,6 +57,8 @@ use v1::MemberRecord;
 pub struct Cgroup {
     tree: Tree,
     owner: Owner,
+    /// The way to the owner, if that is systemd.
+    driver: Option<systemd::Driver>,
 }
 
 /// Where the files are.
@@ -68,11 +72,11 @@ enum Tree {
 }
 
 /// Who may create and remove it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
     Us,
-    // Systemd(scope) comes with its driver.
+    Systemd(systemd::Scope),
     /// Somebody else's, joined as it is: never removed.
     Delegated,
 }
@@ -125,18 +129,30 @@ impl Cgroup {
     pub fn plan_with(layout: &Layout, cgroups_path: Option<&str>, id: &str, rootless: bool) -> Result<Self> {
         let place = path::place(cgroups_path, id)?;
         let tolerant = rootless && cgroups_path.is_none_or(str::is_empty);
-        let tree = match (layout.mode(), &layout.v2) {
-            (Mode::V2, Some(h)) => Tree::V2(v2::Tree::plan(h, &place, tolerant)),
-            (Mode::V1 | Mode::Hybrid, _) => Tree::V1(v1::Hierarchies::plan(layout, &place, tolerant)?),
-            _ if tolerant => Tree::None,
-            _ => return Err(Error::new(Kind::Host, "no cgroup mount found in mountinfo")),
+        let tree = match layout.mode() {
+            Mode::None if tolerant => Tree::None,
+            _ => Tree::plan(layout, &place, tolerant)?,
         };
-        Ok(Self { tree, owner: Owner::Us })
+        Ok(Self { tree, owner: Owner::Us, driver: None })
+    }
+
+    /// That of a scope of systemd's, `slice:prefix:name`; `annotations` may set properties of it. Nothing is made yet,
+    /// but a user's systemd is asked where it stands.
+    pub fn plan_systemd(
+        layout: &Layout,
+        cgroups_path: Option<&str>,
+        id: &str,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let driver = systemd::Driver::plan(cgroups_path, id, annotations, layout.is_v2())?;
+        let place = path::place(Some(&format!("/{}", driver.place()?)), id)?;
+        let tree = Tree::plan(layout, &place, false)?;
+        Ok(Self { tree, owner: Owner::Systemd(driver.scope().clone()), driver: Some(driver) })
     }
 
     /// No cgroup of its own: `--cgroup-manager=disabled`.
     pub fn none() -> Self {
-        Self { tree: Tree::None, owner: Owner::Us }
+        Self { tree: Tree::None, owner: Owner::Us, driver: None }
     }
 
     /// Opens nothing yet. The record may have been tampered with: its paths are checked as a plan's are.
@@ -156,7 +172,14 @@ impl Cgroup {
             }
             None => Tree::None,
         };
-        Ok(Self { tree, owner: r.owner })
+        let driver = match &r.owner {
+            Owner::Systemd(scope) => {
+                scope.check().map_err(|e| e.without_pointer().of_kind(Kind::Bug).within("the record"))?;
+                Some(systemd::Driver::of(scope.clone()))
+            }
+            _ => None,
+        };
+        Ok(Self { tree, owner: r.owner.clone(), driver })
     }
 
     pub fn record(&self) -> Record {
@@ -169,7 +192,7 @@ impl Cgroup {
             }
             Tree::None => (Vec::new(), None, false),
         };
-        Record { owner: self.owner, v1, v2, tolerant }
+        Record { owner: self.owner.clone(), v1, v2, tolerant }
     }
 
     /// Makes the directories, ready to be joined. An existing cgroup is taken over only when it is empty and thawed.
@@ -183,9 +206,28 @@ impl Cgroup {
     pub fn create_for(&self, r: Option<&LinuxResources>) -> Result<()> {
         match &self.tree {
             Tree::V1(h) => h.create(r),
+            // systemd makes it, around a process.
+            Tree::V2(_) if self.driver.is_some() => Ok(()),
             Tree::V2(t) => t.create(r),
             Tree::None => Ok(()),
         }
+    }
+
+    /// Must its first process be there before it?
+    pub fn is_made_around_a_process(&self) -> bool {
+        self.driver.is_some()
+    }
+
+    /// Puts the container's first process in.
+    pub fn settle(&self, pid: Pid, r: Option<&LinuxResources>) -> Result<()> {
+        if let Some(driver) = &self.driver {
+            driver.start(pid, r, self.is_v2())?;
+            if let Tree::V2(t) = &self.tree {
+                return t.adopt(r);
+            }
+            // On v1 systemd does not know all controllers.
+        }
+        self.join(pid)
     }
 
     /// Moves a process in, in every hierarchy.
@@ -206,7 +248,7 @@ impl Cgroup {
     /// cgroup.
     pub fn doors(&self) -> Result<Vec<Door>> {
         match &self.tree {
-            Tree::V1(h) => h.doors(),
+            Tree::V1(h) if self.driver.is_none() => h.doors(),
             _ => Ok(Vec::new()),
         }
     }
@@ -215,6 +257,7 @@ impl Cgroup {
     /// Should the kernel refuse on a hybrid machine, being born without it and [`Cgroup::leave_unified`] do.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         match &self.tree {
+            _ if self.driver.is_some() => None,
             Tree::V1(h) => h.unified().and_then(|d| d.fd().ok()),
             Tree::V2(t) => t.fd(),
             Tree::None => None,
@@ -256,6 +299,17 @@ impl Cgroup {
 
     /// Sets all that is asked for, but the devices; what is not is left as it is.
     pub fn apply(&self, r: &LinuxResources) -> Result<()> {
+        if let Some(driver) = &self.driver {
+            let r = &systemd::property::rounded(r);
+            // What is wrong is told by what says it best.
+            self.check(r)?;
+            driver.set(r, self.is_v2())?;
+            return self.write(r);
+        }
+        self.write(r)
+    }
+
+    fn write(&self, r: &LinuxResources) -> Result<()> {
         match &self.tree {
             Tree::V1(h) => h.apply(r),
             Tree::V2(t) => t.apply(r),
@@ -263,8 +317,25 @@ impl Cgroup {
         }
     }
 
+    /// What no write could say: before systemd is told of it.
+    fn check(&self, r: &LinuxResources) -> Result<()> {
+        if self.is_v2() { v2::writes(r).map(drop) } else { v1::writes(r).map(drop) }
+    }
+
     /// As [`Cgroup::apply`], on a cgroup in use: should one limit be refused, those set before it are taken back.
     pub fn update(&self, r: &LinuxResources) -> Result<()> {
+        if let Some(driver) = &self.driver {
+            let r = &systemd::property::rounded(r);
+            // The files first: they refuse what the kernel refuses, and are taken back then. systemd writes the same.
+            self.change(r)?;
+            driver.set(r, self.is_v2())?;
+            // It writes whole controllers, and for some values an approximation.
+            return self.write(r);
+        }
+        self.change(r)
+    }
+
+    fn change(&self, r: &LinuxResources) -> Result<()> {
         match &self.tree {
             Tree::V1(h) => h.update(r),
             Tree::V2(t) => t.update(r),
@@ -276,6 +347,9 @@ impl Cgroup {
     }
 
     pub fn apply_devices(&self, rules: &DeviceRules) -> Result<()> {
+        if let Some(driver) = &self.driver {
+            driver.set_devices(rules)?;
+        }
         match &self.tree {
             Tree::V1(h) => h.apply_devices(rules),
             Tree::V2(t) => t.apply_devices(rules),
@@ -455,7 +529,9 @@ impl Cgroup {
             }
         };
         match &self.tree {
-            Tree::V1(h) => stats::v1::stats(&|controller, file| read(h.dir(controller), file), &stats::page_sizes()),
+            Tree::V1(h) => {
+                stats::v1::stats(&|controller, file| read(h.dir(controller), file), &stats::page_sizes())
+            }
             Tree::V2(t) => stats::v2::stats(&|file| read(t.dir(), file), &stats::page_sizes()),
             Tree::None => Ok(stats::Stats::default()),
         }
@@ -500,6 +576,19 @@ impl Cgroup {
         if self.owner == Owner::Delegated {
             return Ok(());
         }
+        let there = self.exists();
+        let removed = self.remove_dirs(limit);
+        if let Some(driver) = &self.driver
+            && removed.is_ok()
+        {
+            // Its processes and directories are gone, and systemd sees that by itself. To wait until it has lets the
+            // next container have the name; that systemd cannot be reached must not keep this one.
+            let _ = driver.stop(there);
+        }
+        removed
+    }
+
+    fn remove_dirs(&self, limit: Duration) -> Result<()> {
         let deadline = Deadline::after(limit);
         // First wait where one can: some kernels (6.9 to 7.0) block in rmdir on dying processes.
         if let Some(dir) = self.kill_dir() {
@@ -524,6 +613,16 @@ impl Cgroup {
         }
         failed.extend(left.iter().map(|d| d.busy()));
         together(failed)
+    }
+}
+
+impl Tree {
+    fn plan(layout: &Layout, place: &path::Place, tolerant: bool) -> Result<Self> {
+        Ok(match (layout.mode(), &layout.v2) {
+            (Mode::V2, Some(h)) => Self::V2(v2::Tree::plan(h, place, tolerant)),
+            (Mode::V1 | Mode::Hybrid, _) => Self::V1(v1::Hierarchies::plan(layout, place, tolerant)?),
+            _ => return Err(Error::new(Kind::Host, "no cgroup mount found in mountinfo")),
+        })
     }
 }
 

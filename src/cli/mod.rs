@@ -160,19 +160,16 @@ impl Global {
         }
     }
 
-    /// What is not built yet says so.
     fn manager(&self) -> Result<Manager> {
-        if self.systemd_cgroup {
-            return Err(
-                Error::unsupported("--systemd-cgroup is not supported yet").hint("use the cgroupfs driver")
-            );
-        }
         match self.cgroup_manager.as_deref() {
+            None | Some("systemd") if self.systemd_cgroup => Ok(Manager::Systemd),
+            Some(other) if self.systemd_cgroup => {
+                let text = format!("--systemd-cgroup and --cgroup-manager {other} contradict each other");
+                Err(Error::new(Kind::Usage, text))
+            }
             None | Some("cgroupfs") => Ok(Manager::Cgroupfs),
             Some("disabled") => Ok(Manager::Disabled),
-            Some("systemd") => {
-                Err(Error::unsupported("--cgroup-manager systemd is not supported yet").hint("use cgroupfs"))
-            }
+            Some("systemd") => Ok(Manager::Systemd),
             Some(other) => Err(Error::new(Kind::Usage, format!("unknown cgroup manager {other:?}"))),
         }
     }

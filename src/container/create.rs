@@ -48,6 +48,7 @@ pub struct Request {
 pub enum Manager {
     #[default]
     Cgroupfs,
+    Systemd,
     Disabled,
 }
 
@@ -152,13 +153,16 @@ fn make(
 ) -> Result<(Record, Launched)> {
     let linux = spec.linux().as_ref();
     let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
+    let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let cgroup = match request.manager {
         Manager::Disabled => Cgroup::none(),
         Manager::Cgroupfs => {
             Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)?
         }
+        Manager::Systemd => {
+            Cgroup::plan_systemd(&host.layout, path.as_deref(), entry.id.as_str(), &annotations)?
+        }
     };
-    let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let new_pid = |l: &oci_spec::runtime::Linux| {
         l.namespaces()
             .iter()

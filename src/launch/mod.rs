@@ -62,9 +62,8 @@ fn converse(
     ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
     let pid = child.pid();
-    let staged = main.staged;
-    if staged {
-        cgroup.join(pid).within("unable to apply cgroup configuration")?;
+    if main.staged || cgroup.is_made_around_a_process() {
+        cgroup.settle(pid, resources).within("unable to apply cgroup configuration")?;
     }
     if !main.maps.is_empty() {
         main.maps.write(pid)?;

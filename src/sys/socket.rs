@@ -107,6 +107,17 @@ pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// As [`connect_stream`], and while the listener's queue is full waits no longer than `limit`: EAGAIN then.
+pub fn connect_stream_within(path: &Path, limit: std::time::Duration) -> Result<OwnedFd> {
+    let fd = s::socket(s::AddressFamily::Unix, s::SockType::Stream, s::SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = nix::sys::time::TimeVal::new(limit.as_secs() as _, limit.subsec_micros() as _);
+    // connect(2) on such a socket keeps to it, unix(7) and socket(7).
+    s::setsockopt(&fd, s::sockopt::SendTimeout, &limit)?;
+    let address = s::UnixAddr::new(path)?;
+    retry(|| s::connect(fd.as_raw_fd(), &address))?;
+    Ok(fd)
+}
+
 pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
     let fd = retry(|| s::accept4(listener.as_fd().as_raw_fd(), s::SockFlag::SOCK_CLOEXEC))?;
     // SAFETY: a fresh descriptor that nobody else owns.

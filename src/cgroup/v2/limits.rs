@@ -94,7 +94,7 @@ fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
 }
 
 /// The specification's `swap` is memory plus swap; v2's is swap alone.
-fn swap_max(memory_swap: i64, memory: i64) -> Result<i64> {
+pub fn swap_max(memory_swap: i64, memory: i64) -> Result<i64> {
     match (memory_swap, memory) {
         // Unlimited memory alone means unlimited swap, as on v1.
         (0, -1) => Ok(-1),

@@ -20,7 +20,7 @@ use super::layout::{self, Hierarchy};
 use super::path::Place;
 use super::write::{self, Write};
 
-pub use limits::{checked_before, needs_domain, without_meaning, writes};
+pub use limits::{checked_before, needs_domain, swap_max, weight, without_meaning, writes};
 
 const CONTROL: &str = "cgroup.subtree_control";
 
@@ -72,6 +72,14 @@ impl Tree {
             return Err(e.within(text));
         }
         Err(e)
+    }
+
+    /// Readies a directory that systemd has made, with a process in it: it leaves out controllers that it does not
+    /// know.
+    pub fn adopt(&self, r: Option<&LinuxResources>) -> Result<()> {
+        self.enable_controllers();
+        self.dir.fd().on("open cgroup", self.dir.path().display())?;
+        self.check_type(r)
     }
 
     fn create_all(&self, r: Option<&LinuxResources>, made: &mut Vec<PathBuf>) -> Result<()> {
