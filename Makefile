@@ -66,7 +66,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit itest itest-runc validate clients bench peers peer need-test
+.PHONY: test unit itest itest-vm itest-runc validate clients bench vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -74,6 +74,9 @@ unit: ## tests of decisions, as values; no privileges needed
 
 itest: need-test $(installed) ## drives the RUNTIME on real bundles; ARGS=filter chooses tests
 	RUNTIME="$(runtime)" integration-tests/run $(ARGS)
+
+itest-vm: need-test ## the same in the second machine: systemd, pure cgroup v2; RUNTIME and ARGS as above
+	RUNTIME="$(if $(filter $(RUNTIME),orlop $(peers)),$(RUNTIME),$(runtime))" hack/vm/itest $(ARGS)
 
 itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc
@@ -86,6 +89,9 @@ clients: need-test $(installed) ## real podman and containerd with the RUNTIME; 
 
 bench: need-test build ## orlop beside crun and runc: times, memory, system calls; ARGS=--quick is shorter
 	ORLOP="$(binary)" hack/bench/run $(ARGS)
+
+vm: need-test ## builds the second machine (QEMU, three minutes), for itest-vm and hack/vm/run
+	hack/vm/build
 
 peers: ## installs the reference runtimes: runc, crun (ARGS=youki: that one, minutes)
 	hack/peers $(ARGS)

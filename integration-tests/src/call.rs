@@ -213,7 +213,7 @@ impl Running {
 
     /// Until the end or the deadline; past it the call and its process group are killed and the test fails.
     pub fn wait(mut self) -> Output {
-        let end = Instant::now() + self.deadline;
+        let end = Instant::now() + crate::patience(self.deadline);
         let mut pause = Duration::from_micros(200);
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("wait") {

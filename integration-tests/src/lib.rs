@@ -6,7 +6,7 @@
 //! returned, the case deletes what is left and looks for leaks: processes, mounts, cgroups, state, temporary files.
 //!
 //! `RUNTIME` chooses the runtime: `orlop` (the default), `runc` (the reference in `.cache/peers/bin`), or a path.
-//! `skips.toml` lists the tests that this machine cannot run, `differences.toml` those where the reference differs.
+//! `skips.toml` lists the tests that this machine cannot run (`ITEST_MACHINE=vm`: `skips-vm.toml`, for hack/vm), `differences.toml` those where the reference differs.
 
 mod bundle;
 mod call;
@@ -47,6 +47,14 @@ pub fn built() -> PathBuf {
     me.ancestors().nth(2).expect("target/…/deps/test").to_path_buf()
 }
 
+/// A time limit on this machine: `ITEST_SLOW` tells how many times slower it is than an ordinary one.
+pub fn patience(limit: Duration) -> Duration {
+    static FACTOR: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
+        std::env::var("ITEST_SLOW").ok().and_then(|f| f.parse().ok()).unwrap_or(1)
+    });
+    limit * *FACTOR
+}
+
 /// Waits until `condition` holds; a test that waits in vain fails after ten seconds.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     if !within(Duration::from_secs(10), &mut condition) {
@@ -56,7 +64,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Whether `condition` comes true before `limit` is over.
 pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + patience(limit);
     loop {
         if condition() {
             return true;
@@ -66,6 +74,23 @@ pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
         }
         std::thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// Whether this machine has cgroup version 2 and nothing else.
+pub fn unified() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// For tests of what only version 1 has, or names files of it.
+pub fn version_one() {
+    if unified() {
+        skip!("cgroup version 2");
+    }
+}
+
+/// The cgroup that a probe saw itself in: of this controller's hierarchy, or of the only one.
+pub fn cgroup_in<'v>(facts: &'v Value, controller: &str) -> &'v Value {
+    &facts["cgroups"][if unified() { "" } else { controller }]
 }
 
 /// The inode of one of the test's own namespaces, that is: of the host's.

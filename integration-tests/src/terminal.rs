@@ -74,7 +74,7 @@ impl Pty {
     /// Waits until the terminal has shown this text, and returns all that was shown.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + crate::patience(Duration::from_secs(10));
         while !self.seen.contains(text) {
             let open = self.take(Duration::from_millis(50));
             let late = std::time::Instant::now() > end;
@@ -85,7 +85,7 @@ impl Pty {
 
     /// All that was shown until the other end closed.
     pub fn rest(&mut self) -> String {
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + crate::patience(Duration::from_secs(10));
         while self.take(Duration::from_millis(50)) {
             assert!(std::time::Instant::now() < end, "the terminal did not close: {:?}", self.seen);
         }
@@ -120,7 +120,7 @@ impl ConsoleSocket {
         });
         let (stream, _) = connection.expect("just seen");
         stream.set_nonblocking(false).expect("blocking");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        stream.set_read_timeout(Some(crate::patience(Duration::from_secs(10)))).expect("a timeout");
         receive_descriptor(&stream)
     }
 }

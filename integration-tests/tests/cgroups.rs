@@ -6,23 +6,12 @@ use std::path::{Path, PathBuf};
 
 const TOP: &str = "/sys/fs/cgroup";
 
-fn unified() -> bool {
-    Path::new(TOP).join("cgroup.controllers").exists()
-}
-
 /// The version 1 hierarchies of this machine, by the names of their directories.
 fn hierarchies() -> Vec<String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let names =
         own.lines().filter_map(|l| l.split(':').nth(1)).map(|n| n.trim_start_matches("name=").to_string());
     names.filter(|n| !n.is_empty()).collect()
-}
-
-/// For tests that name files of version 1.
-fn version_one() {
-    if unified() {
-        skip!("cgroup version 2");
-    }
 }
 
 /// A limit's file in the container's cgroup of a controller.
@@ -62,7 +51,7 @@ fn an_absolute_path_may_have_several_parts() {
         let mut b = t.bundle();
         let path = format!("/{}/pod/box", t.token);
         b.set("/linux/cgroupsPath", path.as_str());
-        assert_eq!(b.facts(&[])["cgroups"]["pids"], path);
+        assert_eq!(cgroup_in(&b.facts(&[]), "pids"), &path);
         // Parents are the caller's; runtimes leave them alone.
         for dir in t.cgroups().into_iter().rev() {
             assert!(!dir.ends_with("box"), "{dir:?}");
@@ -99,7 +88,7 @@ fn without_a_path_it_is_named_after_the_container() {
         let id = t.id();
         let facts = b.call(&["run"], &id).run().ok().facts();
         assert!(
-            facts["cgroups"]["pids"].as_str().unwrap().ends_with(&format!("/{id}")),
+            cgroup_in(&facts, "pids").as_str().unwrap().ends_with(&format!("/{id}")),
             "{}",
             facts["cgroups"]
         );
@@ -113,7 +102,7 @@ fn a_path_that_climbs_stays_inside() {
     check(|t| {
         let mut b = t.bundle();
         b.set("/linux/cgroupsPath", format!("/../../../{}-up", t.token));
-        assert_eq!(b.facts(&[])["cgroups"]["pids"], format!("/{}-up", t.token));
+        assert_eq!(cgroup_in(&b.facts(&[]), "pids"), &format!("/{}-up", t.token));
         t.nothing_left();
     });
 }
@@ -124,11 +113,12 @@ fn an_existing_empty_cgroup_is_used() {
     check(|t| {
         let mut b = t.bundle();
         let path = b.cgroups_path();
-        let dir = Path::new(TOP).join("pids").join(path.trim_start_matches('/'));
+        let top = Path::new(TOP).join(if unified() { "" } else { "pids" });
+        let dir = top.join(path.trim_start_matches('/'));
         if dir.parent().is_some_and(Path::exists) {
             fs::create_dir(&dir).unwrap();
         }
-        assert_eq!(b.facts(&[])["cgroups"]["pids"], path);
+        assert_eq!(cgroup_in(&b.facts(&[]), "pids"), &path);
     });
 }
 
@@ -144,16 +134,16 @@ fn a_cgroup_in_use_is_refused() {
     });
 }
 
-/// Values as written in config.json, and as the kernel tells them.
+/// Values as written in config.json, and as the kernel tells them on version 1 (`controller/file`) and on version 2.
 #[track_caller]
-fn limits(t: &Case, resources: Value, files: &[(&str, &str, &str)]) {
-    version_one();
+fn limits(t: &Case, resources: Value, one: &[(&str, &str)], two: &[(&str, &str)]) {
     let mut b = t.bundle();
     for (kind, value) in resources.as_object().unwrap() {
         b.set(&format!("/linux/resources/{kind}"), value.clone());
     }
     let c = b.up(&["wait"]);
-    for (controller, name, value) in files {
+    for (name, value) in if unified() { two } else { one } {
+        let (controller, name) = name.split_once('/').unwrap_or(("", name));
         assert_eq!(file(&b.cgroups_path(), controller, name), *value, "{name}");
     }
     c.delete_force();
@@ -163,22 +153,20 @@ fn limits(t: &Case, resources: Value, files: &[(&str, &str, &str)]) {
 #[test]
 fn memory() {
     check(|t| {
-        let memory = json!({"memory": {"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728, "swappiness": 30}});
-        let swap = Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
-        limits(
-            t,
-            memory,
-            &[
-                ("memory", "memory.limit_in_bytes", "67108864"),
-                ("memory", "memory.soft_limit_in_bytes", "33554432"),
-                ("memory", "memory.swappiness", "30"),
-                if swap {
-                    ("memory", "memory.memsw.limit_in_bytes", "134217728")
-                } else {
-                    ("memory", "memory.swappiness", "30")
-                },
-            ],
-        );
+        let mut memory = json!({"limit": 67_108_864, "reservation": 33_554_432, "swap": 134_217_728});
+        let mut one = vec![
+            ("memory/memory.limit_in_bytes", "67108864"),
+            ("memory/memory.soft_limit_in_bytes", "33554432"),
+            ("memory/memory.swappiness", "30"),
+        ];
+        if !unified() {
+            memory["swappiness"] = json!(30);
+            if Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists() {
+                one.push(("memory/memory.memsw.limit_in_bytes", "134217728"));
+            }
+        }
+        let two = [("memory.max", "67108864"), ("memory.low", "33554432"), ("memory.swap.max", "67108864")];
+        limits(t, json!({ "memory": memory }), &one, &two);
     });
 }
 
@@ -188,7 +176,8 @@ fn memory_without_limit() {
         limits(
             t,
             json!({"memory": {"limit": -1}}),
-            &[("memory", "memory.limit_in_bytes", "9223372036854771712")],
+            &[("memory/memory.limit_in_bytes", "9223372036854771712")],
+            &[("memory.max", "max"), ("memory.swap.max", "max")],
         );
     });
 }
@@ -212,18 +201,39 @@ fn cpu() {
             t,
             json!({"cpu": {"shares": 200, "quota": 50_000, "period": 100_000, "burst": 20_000}}),
             &[
-                ("cpu", "cpu.shares", "200"),
-                ("cpu", "cpu.cfs_quota_us", "50000"),
-                ("cpu", "cpu.cfs_period_us", "100000"),
-                ("cpu", "cpu.cfs_burst_us", "20000"),
+                ("cpu/cpu.shares", "200"),
+                ("cpu/cpu.cfs_quota_us", "50000"),
+                ("cpu/cpu.cfs_period_us", "100000"),
+                ("cpu/cpu.cfs_burst_us", "20000"),
             ],
+            // The quadratic conversion of runc 1.3.2 and crun 1.23.
+            &[("cpu.weight", "29"), ("cpu.max", "50000 100000"), ("cpu.max.burst", "20000")],
         );
-        limits(t, json!({"cpu": {"idle": 1}}), &[("cpu", "cpu.idle", "1")]);
-        limits(t, json!({"cpu": {"quota": -1}}), &[("cpu", "cpu.cfs_quota_us", "-1")]);
+        limits(t, json!({"cpu": {"idle": 1}}), &[("cpu/cpu.idle", "1")], &[("cpu.idle", "1")]);
+        limits(
+            t,
+            json!({"cpu": {"quota": -1}}),
+            &[("cpu/cpu.cfs_quota_us", "-1")],
+            &[("cpu.max", "max 100000")],
+        );
+        limits(
+            t,
+            json!({"cpu": {"period": 50_000}}),
+            &[("cpu/cpu.cfs_period_us", "50000")],
+            &[("cpu.max", "max 50000")],
+        );
+    });
+}
+
+#[test]
+fn cpu_real_time() {
+    check(|t| {
+        version_one();
         limits(
             t,
             json!({"cpu": {"realtimeRuntime": 2000, "realtimePeriod": 900_000}}),
-            &[("cpu", "cpu.rt_runtime_us", "2000"), ("cpu", "cpu.rt_period_us", "900000")],
+            &[("cpu/cpu.rt_runtime_us", "2000"), ("cpu/cpu.rt_period_us", "900000")],
+            &[],
         );
     });
 }
@@ -234,7 +244,8 @@ fn cpuset() {
         limits(
             t,
             json!({"cpu": {"cpus": "1", "mems": "0"}}),
-            &[("cpuset", "cpuset.cpus", "1"), ("cpuset", "cpuset.mems", "0")],
+            &[("cpuset/cpuset.cpus", "1"), ("cpuset/cpuset.mems", "0")],
+            &[("cpuset.cpus", "1"), ("cpuset.mems", "0"), ("cpuset.cpus.effective", "1")],
         );
         let mut b = t.bundle();
         b.set("/linux/resources/cpu", json!({"cpus": "1"}));
@@ -247,15 +258,15 @@ fn cpuset_is_inherited_where_nothing_is_said() {
     check(|t| {
         version_one();
         let top = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap();
-        limits(t, json!({}), &[("cpuset", "cpuset.cpus", top.trim()), ("cpuset", "cpuset.mems", "0")]);
+        limits(t, json!({}), &[("cpuset/cpuset.cpus", top.trim()), ("cpuset/cpuset.mems", "0")], &[]);
     });
 }
 
 #[test]
 fn pids() {
     check(|t| {
-        limits(t, json!({"pids": {"limit": 17}}), &[("pids", "pids.max", "17")]);
-        limits(t, json!({"pids": {"limit": -1}}), &[("pids", "pids.max", "max")]);
+        limits(t, json!({"pids": {"limit": 17}}), &[("pids/pids.max", "17")], &[("pids.max", "17")]);
+        limits(t, json!({"pids": {"limit": -1}}), &[("pids/pids.max", "max")], &[("pids.max", "max")]);
         let mut b = t.bundle();
         b.set("/linux/resources/pids", json!({"limit": 5})).probe(&["forks", "20"]);
         assert_eq!(b.run().ok().stdout, "forks 4 EAGAIN\n");
@@ -266,10 +277,20 @@ fn pids() {
 #[test]
 fn blkio() {
     check(|t| {
+        // Of the disk that is there.
+        let disk = fs::read_to_string("/sys/block/vda/dev").map_or("254:0".into(), |d| d.trim().to_string());
+        let (major, minor) = disk.split_once(':').unwrap();
+        let number = |n: &str| n.parse::<u32>().unwrap();
+        let rates = |rate: u32| json!([{"major": number(major), "minor": number(minor), "rate": rate}]);
+        let bytes = rates(1_048_576);
         limits(
             t,
-            json!({"blockIO": {"throttleReadBpsDevice": [{"major": 254, "minor": 0, "rate": 1_048_576}]}}),
-            &[("blkio", "blkio.throttle.read_bps_device", "254:0 1048576")],
+            json!({"blockIO": {"throttleReadBpsDevice": bytes, "throttleWriteIOPSDevice": rates(99)}}),
+            &[
+                ("blkio/blkio.throttle.read_bps_device", &format!("{disk} 1048576")),
+                ("blkio/blkio.throttle.write_iops_device", &format!("{disk} 99")),
+            ],
+            &[("io.max", &format!("{disk} rbps=1048576 wbps=max riops=max wiops=99"))],
         );
     });
 }

@@ -4,14 +4,7 @@ use integration_tests::*;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
-
-fn version_one() {
-    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        skip!("cgroup version 2");
-    }
-}
 
 fn stats(c: &Container) -> Value {
     let out = c.verb(&["events", "--stats"]).ok();

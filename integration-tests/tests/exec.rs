@@ -131,17 +131,13 @@ fn in_its_cgroup() {
     });
 }
 
-fn is_v2() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
-
 #[test]
 fn in_a_cgroup_below() {
     check(|t| {
         let mut b = t.bundle();
         let c = b.up(&["wait"]);
         let own = b.cgroups_path();
-        let hierarchies: Vec<String> = if is_v2() {
+        let hierarchies: Vec<String> = if unified() {
             vec!["/sys/fs/cgroup".into()]
         } else {
             [
@@ -160,7 +156,7 @@ fn in_a_cgroup_below() {
                 .find(|l| {
                     l.contains(&format!(":{name}:"))
                         || l.contains(&format!("={name}:"))
-                        || l.starts_with("0::") && (is_v2() || name == "unified")
+                        || l.starts_with("0::") && (unified() || name == "unified")
                 })
                 .and_then(|l| l.splitn(3, ':').nth(2));
             let Some(place) = place else { continue };
@@ -174,9 +170,9 @@ fn in_a_cgroup_below() {
             }
         }
         let seen = facts(t, &c, &["--cgroup", "below"])["cgroups"].clone();
-        let controller = if is_v2() { "" } else { "pids" };
+        let controller = if unified() { "" } else { "pids" };
         assert_eq!(seen[controller], format!("{own}/below"));
-        if !is_v2() {
+        if !unified() {
             let seen =
                 facts(t, &c, &["--cgroup", "pids,cpu:below", "--cgroup", "memory:/"])["cgroups"].clone();
             assert_eq!(seen["pids"], format!("{own}/below"));

@@ -456,7 +456,8 @@ fn kernel_filesystems_belong_to_the_containers_namespaces() {
     });
 }
 
-/// Some of a version 1 hierarchy: a tmpfs that holds one read-only bind mount for each of the host's hierarchies.
+/// On version 1 a tmpfs that holds one read-only bind mount for each of the host's hierarchies, from our own cgroup on.
+/// On version 2 the same without a cgroup namespace: our own cgroup, as runc binds it where it need not mount.
 #[test]
 fn cgroup_mount() {
     check(|t| {
@@ -464,12 +465,15 @@ fn cgroup_mount() {
             "list=/sys/fs/cgroup",
             "read=/sys/fs/cgroup/memory/cgroup.procs",
             "write=/sys/fs/cgroup/pids/cgroup.procs",
+            "write=/sys/fs/cgroup/cgroup.procs",
         ]);
-        if fs::metadata("/sys/fs/cgroup/cgroup.controllers").is_ok() {
-            assert_eq!(at(&facts, "/sys/fs/cgroup")["type"], "cgroup2");
+        let top = at(&facts, "/sys/fs/cgroup");
+        if unified() {
+            assert_eq!(top["type"], "cgroup2");
+            assert!(words(&top["options"]).contains(&"ro"), "{top}");
+            assert_eq!(facts["asked"]["write=/sys/fs/cgroup/cgroup.procs"], json!({"errno": "EROFS"}));
             return;
         }
-        let top = at(&facts, "/sys/fs/cgroup");
         assert_eq!(top["type"], "tmpfs");
         let memory = at(&facts, "/sys/fs/cgroup/memory");
         assert_eq!(memory["type"], "cgroup");
@@ -493,9 +497,36 @@ fn cgroup_mount_with_a_cgroup_namespace() {
     check(|t| {
         let mut b = t.bundle();
         b.namespace(json!({"type": "cgroup"}));
-        let facts = b.facts(&["read=/sys/fs/cgroup/pids/cgroup.procs", "list=/sys/fs/cgroup"]);
-        assert_eq!(facts["cgroups"]["pids"], "/");
-        assert!(facts["asked"]["read=/sys/fs/cgroup/pids/cgroup.procs"].as_str().unwrap().contains('1'));
+        let procs =
+            if unified() { "/sys/fs/cgroup/cgroup.procs" } else { "/sys/fs/cgroup/pids/cgroup.procs" };
+        let read = format!("read={procs}");
+        let facts = b.facts(&[&read, "list=/sys/fs/cgroup"]);
+        assert_eq!(cgroup_in(&facts, "pids"), "/");
+        assert!(facts["asked"][&read].as_str().unwrap().contains('1'));
+    });
+}
+
+/// Version 2: a container that is given its cgroup can divide it, its root in a user namespace too.
+#[test]
+fn a_writable_cgroup_mount() {
+    check(|t| {
+        if !unified() {
+            skip!("cgroup version 1");
+        }
+        for user in [false, true] {
+            let mut b = t.bundle();
+            b.namespace(json!({"type": "cgroup"}));
+            if user {
+                b.user_namespace();
+            }
+            let n = b.config["mounts"].as_array().unwrap().len() - 1;
+            b.set(&format!("/mounts/{n}/options"), json!(["nosuid", "noexec", "nodev", "relatime", "rw"]));
+            let script = "cd /sys/fs/cgroup && busybox mkdir leaf && echo 1 >leaf/cgroup.procs && \
+                          echo +pids >cgroup.subtree_control && ls leaf/pids.max";
+            b.args(&["sh", "-c", script]);
+            assert_eq!(b.run().ok().stdout, "leaf/pids.max\n", "user namespace: {user}");
+            t.nothing_left();
+        }
     });
 }
 

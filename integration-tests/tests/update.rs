@@ -5,16 +5,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-fn unified() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
-
-fn version_one() {
-    if unified() {
-        skip!("cgroup version 2");
-    }
-}
-
 /// A limit's file in the container's cgroup: `controller/file`.
 fn limit(b: &Bundle, name: &str) -> String {
     let (controller, file) = name.split_once('/').unwrap();
