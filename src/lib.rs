@@ -49,5 +49,7 @@ pub mod sys;
 pub fn start_up(args: &[std::ffi::OsString]) -> error::Result<()> {
     use error::OnSys;
     sys::fd::fill_standard_streams().on("open", "/dev/null")?;
+    // A caller that ignores SIGCHLD has the kernel reap our children before we can ask how they ended.
+    sys::signal::wait_for_children().on("reset", "SIGCHLD")?;
     if cli::enters_container(args) { seal::ensure() } else { Ok(()) }
 }

@@ -34,10 +34,12 @@ pub fn ensure() -> Result<()> {
     Err(Error::sys("execute", "the sealed runtime", process::exec_fd(sealed, &argv, &env)))
 }
 
-/// On a read-only mount, or in a sealed memfd. A file system that happens to be read-only counts: it is the host's.
+/// In a sealed memfd, or on our own read-only clone, which is a mount by itself: there the file's name is `/`. A mount
+/// of the host's that happens to be read-only may be made writable for an update, and does not count.
 fn is_sealed(exe: &OwnedFd) -> bool {
     const ST_RDONLY: u64 = 1;
-    fd::is_sealed(exe) || fs::fstatfs(exe).is_ok_and(|(_, flags)| flags & ST_RDONLY != 0)
+    let read_only = || fs::fstatfs(exe).is_ok_and(|(_, flags)| flags & ST_RDONLY != 0);
+    fd::is_sealed(exe) || (read_only() && fs::readlinkat(fs::AT_FDCWD, SELF).is_ok_and(|name| name == "/"))
 }
 
 fn read_only_clone() -> SysResult<OwnedFd> {

@@ -23,12 +23,18 @@ pub fn all(cgroup: &Cgroup, signal: i32) -> Result<()> {
         && let Some(dir) = cgroup.kill_dir()
     {
         match v2::kill(dir) {
-            Ok(()) if !is_v1 => return Ok(()),
             Ok(()) => {
                 // The v1 freezer holds even SIGKILL back.
-                cgroup.thaw()?;
-                if strays(main, dir).is_empty() {
-                    return Ok(());
+                if is_v1 {
+                    cgroup.thaw()?;
+                }
+                // What is still listed may be dying; or not be in that tree (v1); or be a process whose first thread
+                // has ended, which cgroup.kill passes over. A signal by pidfd reaches them all.
+                for _ in 0..DYING_MS {
+                    if settled(main) {
+                        return Ok(());
+                    }
+                    sys::sched::pause(std::time::Duration::from_millis(1));
                 }
             }
             // Gone already, or an old kernel.
@@ -39,18 +45,13 @@ pub fn all(cgroup: &Cgroup, signal: i32) -> Result<()> {
     by_pid(cgroup, main, signal)
 }
 
-/// The processes of the container's v1 cgroup that are not in its cgroup of the v2 tree, so that killing through that
-/// tree missed them. (Somebody moved them in by hand, or joining the v2 tree failed for an `exec`.)
-fn strays(main: &Dir, unified: &Dir) -> Vec<Pid> {
-    let pids = |d: &Dir| d.all_pids().unwrap_or_default();
-    let before = pids(main);
-    if before.is_empty() {
-        return before;
-    }
-    let killed: HashSet<Pid> = pids(unified).into_iter().collect();
-    // Read once more: what was killed may have left the v2 list between the two reads.
-    let now: HashSet<Pid> = pids(main).into_iter().collect();
-    before.into_iter().filter(|p| !killed.contains(p) && now.contains(p)).collect()
+/// What a killed process usually needs, many times over.
+const DYING_MS: u32 = 50;
+
+/// Nobody is listed any more, or all who are have ended and wait for their parents.
+fn settled(main: &Dir) -> bool {
+    let gone = |pid: &Pid| !matches!(process::stat(*pid), Ok((state, _)) if !matches!(state, 'Z' | 'X'));
+    main.all_pids().unwrap_or_default().iter().all(gone)
 }
 
 fn by_pid(cgroup: &Cgroup, main: &Dir, signal: i32) -> Result<()> {

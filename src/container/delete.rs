@@ -55,6 +55,9 @@ pub fn delete(store: &Store, id: &Id, force: bool, log: &Log) -> Result<()> {
 
 /// Kills init and waits until it is gone: a cgroup cannot be removed before.
 fn end(record: &Record) {
+    if !record.is_of_this_boot() {
+        return;
+    }
     let cgroup = Cgroup::from_record(&record.cgroup);
     if let Some(init) = record.init.filter(|i| process::lives(i.pid, i.start_time))
         && let Ok(pidfd) = process::pidfd_open(init.pid)
@@ -78,6 +81,14 @@ fn end(record: &Record) {
 pub fn destroy(entry: &Entry, record: &Record, log: &Log) -> Result<()> {
     let mut failures = Vec::new();
     match Cgroup::from_record(&record.cgroup) {
+        // The machine started anew: who is in a cgroup of that name now is somebody else, and so is the cgroup.
+        Ok(c) if !record.is_of_this_boot() => {
+            if c.all_pids().unwrap_or_default().is_empty() {
+                failures.extend(c.remove().err());
+            } else {
+                log.warn("leaving the cgroup: the container is of an earlier boot, and others live there now");
+            }
+        }
         Ok(c) => {
             // Also what init left behind in a pid namespace that it shared.
             if let Err(e) = c.kill_all(SIGKILL) {

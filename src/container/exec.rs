@@ -217,6 +217,10 @@ fn plan(
     let path = format!("/proc/{pid}/root");
     // Init's own, whatever stands where its path was; its pidfd was opened before, and it lives.
     let root = shares_mounts.then(|| fs::open_path(&path).on("open", &path)).transpose()?;
+    // Asked after the open: if it lives now, it was its root.
+    if !record.init.is_some_and(|i| process::lives(i.pid, i.start_time)) {
+        return Err(Error::new(Kind::WrongState, "cannot exec in a stopped container"));
+    }
     let (_, grantable, _) = cred::get_caps().on("read", "own capabilities")?;
     let options = join::Options {
         id: &record.id,

@@ -36,6 +36,10 @@ pub fn kill(entry: &Entry, signal: i32, all: bool) -> Result<()> {
 
 /// Init has ended. With a shared pid namespace others may live on, and `--all` or KILL reaches them (runc 1.2 on).
 fn gone(record: &Record, signal: i32, all: bool) -> Result<()> {
+    // Before the machine started anew: whoever is in a cgroup of that name now is somebody else.
+    if !record.is_of_this_boot() {
+        return if all { Ok(()) } else { Err(not_running()) };
+    }
     if record.own_pid_namespace && !all {
         return Err(not_running());
     }

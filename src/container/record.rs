@@ -47,6 +47,11 @@ pub struct Init {
 impl Record {
     pub const VERSION: u32 = 1;
 
+    /// Pids and cgroups of an earlier boot mean nothing now.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.boot == super::status::boot_id()
+    }
+
     /// For hooks.
     pub fn hook_state(&self) -> HookState {
         HookState {

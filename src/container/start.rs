@@ -100,10 +100,8 @@ pub fn run_poststart(record: &Record, list: &[hooks::Hook], log: &Log) -> Result
     let state = record.hook_state().json("running", pid);
     hooks::run_all("poststart", list, &state).inspect_err(|e| {
         log.debug(&format!("poststart failed, killing the container: {e}"));
-        if let Some(init) = record.init
-            && process::lives(init.pid, init.start_time)
-        {
-            let _ = process::kill(init.pid, crate::sys::signal::SIGKILL);
+        if let Some(init) = record.init {
+            let _ = super::kill::signal_init(init.pid, init.start_time, crate::sys::signal::SIGKILL);
         }
     })
 }

@@ -39,7 +39,8 @@ fn make_node(root: &Root, node: &Node) -> Result<()> {
                 let made =
                     fs::openat(&dir, name, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0).on("open", shown)?;
                 let stat = fs::fstat(&made).on("stat", shown)?;
-                if stat.kind() != kind {
+                let same = kind == S_IFIFO || stat.rdev == rdev(major, minor);
+                if stat.kind() != kind || !same {
                     return Err(Error::sys("create device", shown.to_string(), Errno::EEXIST)
                         .hint("somebody replaced the node while it was made"));
                 }

@@ -123,7 +123,7 @@ fn home_of(root: &Root, uid: u32) -> Option<Vec<u8>> {
     let text = fs::read_all(root.open_for_reading(Path::new("/etc/passwd")).ok()?, CAP).ok()?;
     let wanted = uid.to_string();
     text.split(|b| *b == b'\n').find_map(|line| {
-        let fields: Vec<_> = line.split(|b| *b == b':').collect();
+        let fields: Vec<_> = line.splitn(7, |b| *b == b':').collect();
         let home = (fields.len() >= 6 && fields[2] == wanted.as_bytes()).then(|| fields[5].to_vec())?;
         (!home.is_empty()).then_some(home)
     })

@@ -41,8 +41,8 @@ fn open_null(root: &Root) -> Result<Option<std::os::fd::OwnedFd>> {
         let fd = fs::openat2(root.fd(), "dev/null", flags, 0, Resolve::IN_ROOT)?;
         if fs::fstat(&fd)?.is_char(1, 3) { Ok(fd) } else { Err(Errno::ENXIO) }
     };
-    match look(OFlag::O_PATH).and_then(|_| look(OFlag::O_RDWR)) {
-        Ok(fd) => Ok(Some(fd)),
+    match look(OFlag::O_PATH).and_then(|_| look(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)) {
+        Ok(fd) => fd::set_blocking(&fd).map(|()| Some(fd)).on("open", "the container's /dev/null"),
         Err(e) => Err(e).on("open", "the container's /dev/null").map_err(|e| match e.errno() {
             Some(Errno::ENXIO) => e.hint("it is not the null device"),
             _ => e,

@@ -116,7 +116,12 @@ fn place(
         }
     }
     guard_proc(root, &at, target, fstype, tree)?;
-    let is_dir = fs::fstat(&at).on("stat", target.display())?.is_dir();
+    // By whatever link: a mount there would be what every later process has for its root.
+    let (here, top) = (fs::fstat(&at).on("stat", target.display())?, fs::fstat(root.fd()).on("stat", "/")?);
+    if here.same(&top) {
+        return Err(Error::new(Kind::Denied, format!("mountpoint {} is on the top of rootfs", target.display())));
+    }
+    let is_dir = here.is_dir();
     if is_dir != (make == Make::Dir) {
         let (source, kind) =
             if is_dir { ("a file", "a directory") } else { ("a directory", "not a directory") };

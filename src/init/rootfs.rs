@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::root::Root;
 use super::{devices, fds, mounts, paths};
-use crate::error::{OnSys, Result};
+use crate::error::{Error, Kind, OnSys, Result};
 use crate::plan::paths::Paths;
 use crate::plan::rootfs::{Enter, Rootfs, clone_root, libc_free};
 use crate::sys::fs;
@@ -31,6 +31,15 @@ pub struct Rest {
     readonly: bool,
     readonly_later: Vec<PathBuf>,
     propagation: Option<(u64, bool)>,
+    /// The mounts at /proc and /sys, below which masks and read-only paths mean something.
+    kernel: [Option<u64>; 2],
+}
+
+/// What the kernel tells the container, and what masks are mostly about.
+const KERNEL: [&str; 2] = ["/proc", "/sys"];
+
+fn kernel_mounts(root: &Root) -> [Option<u64>; 2] {
+    KERNEL.map(|path| root.open(std::path::Path::new(path)).and_then(mount::id).ok())
 }
 
 /// All mounts and devices, in the root's own tree.
@@ -47,7 +56,9 @@ pub fn assemble(plan: Rootfs) -> Result<(Root, Rest)> {
     if let Some(dev) = &dev {
         devices::make(&root, dev)?;
     }
-    let rest = Rest { enter, own_dev: dev.is_some(), paths, readonly, readonly_later, propagation };
+    let kernel = kernel_mounts(&root);
+    let own_dev = dev.is_some();
+    let rest = Rest { enter, own_dev, paths, readonly, readonly_later, propagation, kernel };
     Ok((root, rest))
 }
 
@@ -66,6 +77,7 @@ pub fn enter(root: &Root, how: Enter) -> Result<()> {
             mount::detach_cwd().on("detach", "the old root")?;
         }
         Enter::Move => {
+            hide_kernel_mounts(root)?;
             mount::chroot_cwd().on("chroot into", "the root file system")?;
         }
         Enter::Chroot => mount::chroot_cwd().on("chroot into", "the root file system")?,
@@ -73,10 +85,63 @@ pub fn enter(root: &Root, how: Enter) -> Result<()> {
     mount::chdir(c"/").on("chdir to", "/")
 }
 
+/// Below a root that is not pivoted away the host's whole /proc and /sys stay mounted. While one is there, the kernel
+/// lets a user namespace mount another without our masks; so they go, or disappear under something else.
+fn hide_kernel_mounts(root: &Root) -> Result<()> {
+    let ours = mount::id(root.fd()).on("identify", "the root file system")?;
+    let table = fs::read_file("/proc/self/mountinfo", 64 << 20).on("read", "/proc/self/mountinfo")?;
+    let table = String::from_utf8_lossy(&table).into_owned();
+    // The last mounted first: what is stacked on another must go before it.
+    for path in foreign_kernel_mounts(&table, ours).into_iter().rev() {
+        let name = fs::cstr(&path).on("detach", &path)?;
+        if mount::detach(&name).is_err() {
+            let ctx = mount::open_fs(c"tmpfs").on("cover", &path)?;
+            ctx.create().on("cover", &path)?;
+            let cover = ctx.mount(ATTR_RDONLY).on("cover", &path)?;
+            mount::attach(&cover, fs::open_path(&path).on("cover", &path)?).on("cover", &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where procfs and sysfs are mounted outside the tree of the mount `ours`: proc_pid_mountinfo(5).
+fn foreign_kernel_mounts(table: &str, ours: u64) -> Vec<String> {
+    let mut inside = std::collections::HashSet::from([ours]);
+    let mut found = Vec::new();
+    let mut lines: Vec<(u64, u64, &str, &str)> = Vec::new();
+    for line in table.lines() {
+        let (front, back) = line.split_once(" - ").unwrap_or((line, ""));
+        let f: Vec<_> = front.split(' ').collect();
+        if let (Some(Ok(id)), Some(Ok(parent)), Some(at)) =
+            (f.first().map(|n| n.parse()), f.get(1).map(|n| n.parse()), f.get(4))
+        {
+            lines.push((id, parent, at, back.split(' ').next().unwrap_or("")));
+        }
+    }
+    // Ids are given out anew, so a child may stand before its parent: until nobody new is found inside.
+    loop {
+        let before = inside.len();
+        inside.extend(lines.iter().filter(|(_, parent, ..)| inside.contains(parent)).map(|(id, ..)| *id).collect::<Vec<_>>());
+        if inside.len() == before {
+            break;
+        }
+    }
+    for (id, _, at, kind) in lines {
+        if !inside.contains(&id) && matches!(kind, "proc" | "sysfs") {
+            found.push(at.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"));
+        }
+    }
+    found
+}
+
 /// The last changes, when nothing is written any more: masks, what is read-only, how mounts spread.
 pub fn seal(root: &Root, rest: Rest) -> Result<()> {
     if rest.own_dev {
         fds::reopen_null(root)?;
+    }
+    // Whoever shares the rootfs could rename them meanwhile; then the masks would find nothing to hide.
+    if kernel_mounts(root) != rest.kernel {
+        return Err(Error::new(Kind::Denied, "/proc or /sys was moved while the container was made"));
     }
     paths::apply(root, rest.paths)?;
     for path in &rest.readonly_later {

@@ -278,12 +278,11 @@ fn set_oom_score_adj(pid: i32, adj: i32) -> Result<()> {
 }
 
 /// Makes an end without a word speak: how init died and, if memory was the reason, that it was.
-fn explain(e: Error, child: Child, cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Error {
+fn explain(e: Error, mut child: Child, cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Error {
     if e.kind() != Kind::Died {
         return e;
     }
-    let exit =
-        process::pidfd_send_signal(child.pidfd(), crate::sys::signal::SIGKILL).and_then(|()| child.wait());
+    let exit = child.end();
     let limit = resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|l| *l > 0);
     match (limit, cgroup.oom_killed().unwrap_or(false)) {
         (Some(limit), true) => Error::new(

@@ -120,6 +120,18 @@ impl Child {
         }
     }
 
+    /// Kills and reaps it; ETIMEDOUT when the kernel does not let it die in time.
+    pub fn end(&mut self) -> Result<Exit> {
+        pidfd_send_signal(&self.pidfd, libc::SIGKILL)?;
+        if poll_read(&[self.pidfd.as_fd()], Deadline::after(DYING))?.is_empty() {
+            self.ours = false;
+            return Err(Errno::ETIMEDOUT);
+        }
+        let exit = wait_pidfd(&self.pidfd)?;
+        self.ours = false;
+        Ok(exit)
+    }
+
     /// Waits for its end, without a deadline.
     pub fn wait(mut self) -> Result<Exit> {
         let exit = wait_pidfd(&self.pidfd)?;
@@ -131,11 +143,14 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.ours {
-            let _ = pidfd_send_signal(&self.pidfd, libc::SIGKILL);
-            let _ = wait_pidfd(&self.pidfd);
+            let _ = self.end();
         }
     }
 }
+
+/// How long a process may take to die of SIGKILL: one that the kernel holds (a frozen cgroup above ours, a dead file
+/// server) dies later, or never, and is not waited for.
+const DYING: Duration = Duration::from_secs(10);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,11 +328,15 @@ pub fn set_personality(domain: u64) -> Result<()> {
 }
 
 /// What /proc/PID/stat says: state letter and start time in clock ticks since boot. ENOENT when there is none.
+///
+/// The letter is `Z` only for a process that has ended whole: a first thread that has ended while others go on is told
+/// as sleeping, for that process lives.
 pub fn stat(pid: Pid) -> Result<(char, u64)> {
     let text = super::fs::read_file(Path::new("/proc").join(pid.to_string()).join("stat"), 4096)
         .map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
     let stat = procfs::process::Stat::from_reader_of(&text).ok_or(Errno::EILSEQ)?;
-    Ok((stat.state, stat.starttime))
+    let state = if stat.state == 'Z' && stat.num_threads > 1 { 'S' } else { stat.state };
+    Ok((state, stat.starttime))
 }
 
 /// `procfs`'s parser on bytes that we read ourselves.

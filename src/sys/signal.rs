@@ -45,6 +45,12 @@ pub fn reset_ignored(ignored: u64) -> Result<()> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
+/// SIGCHLD to its default: children stay until they are waited for.
+pub fn wait_for_children() -> Result<()> {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl) }.map(|_| ())
+}
+
 /// Blocks every signal and gives a descriptor to read them from.
 pub fn watch() -> Result<Watch> {
     let all = SigSet::all();

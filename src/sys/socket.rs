@@ -52,7 +52,11 @@ pub fn receive(from: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd
 /// bytes only, a state root has no such limit.
 pub fn listen_at(dir: impl AsFd, name: &str) -> Result<OwnedFd> {
     let fd = s::socket(s::AddressFamily::Unix, s::SockType::SeqPacket, s::SockFlag::SOCK_CLOEXEC, None)?;
-    s::bind(fd.as_raw_fd(), &below(dir, name)?)?;
+    // Whatever the caller's mask: who may connect may start the container.
+    let mask = nix::sys::stat::umask(super::fs::Mode::from_bits_truncate(0o177));
+    let bound = s::bind(fd.as_raw_fd(), &below(dir, name)?);
+    nix::sys::stat::umask(mask);
+    bound?;
     s::listen(&fd, s::Backlog::new(1)?)?;
     Ok(fd)
 }
