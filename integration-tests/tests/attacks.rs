@@ -577,3 +577,74 @@ fn cgroup_paths_that_climb() {
         }
     });
 }
+
+/// Case 26: without pivot_root the host's /proc would stay below the root, and with it the kernel's leave to mount
+/// another one, without masks, in a user namespace of the container's own making.
+#[test]
+fn without_a_pivot_no_new_proc_can_be_mounted() {
+    check(|t| {
+        for flags in [&["run"][..], &["run", "--no-pivot"]] {
+            let mut b = t.bundle();
+            // Not on procfs or sysfs, where one mount more makes no difference to what is seen.
+            b.args(&["/bin/sh", "-c", "unshare -Ur -m -p -f mount -t proc proc /tmp && ls /tmp"]);
+            let out = b.call(flags, &t.id()).run();
+            assert_ne!(out.status, 0, "{flags:?}: {out}");
+            assert!(!out.stdout.contains("sysrq-trigger"), "{flags:?}: {out}");
+            t.nothing_left();
+        }
+    });
+}
+
+/// A target that leads to the root by a link would put a volume in the place of the root of every later `exec`.
+#[test]
+fn a_target_that_is_a_link_to_the_root() {
+    check(|t| {
+        let mut b = t.bundle();
+        symlink("/", b.rootfs().join("top")).unwrap();
+        b.bind(&t.folder("volume"), "/top", &[]).refused(&["on the top of rootfs"]);
+    });
+}
+
+/// Who may not enter the state directory may not start a container either, whatever the caller's umask is.
+#[test]
+fn the_gate_is_roots_alone() {
+    use std::os::unix::fs::FileTypeExt;
+    check(|t| {
+        let mut b = t.bundle();
+        b.probe(&["wait"]);
+        let id = t.id();
+        b.call(&["create"], &id).under(["sh", "-c", "umask 0; exec \"$@\"", "sh"]).run().ok();
+        for entry in fs::read_dir(t.root.join(&id)).unwrap().flatten() {
+            let meta = entry.metadata().unwrap();
+            let kind = meta.file_type();
+            if kind.is_socket() {
+                assert_eq!(meta.permissions().mode() & 0o077, 0, "{:?}", entry.path());
+            }
+        }
+        t.rt(&["delete", "--force", &id]).ok();
+        t.nothing_left();
+    });
+}
+
+/// Case 69: the record is of an earlier boot, and somebody else lives in a cgroup of that name.
+#[test]
+fn a_record_of_another_boot_kills_nobody() {
+    check(|t| {
+        let mut b = t.bundle();
+        let mut other = t.bundle();
+        other.set("/linux/cgroupsPath", b.cgroups_path());
+        let c = b.probe(&["exit", "0"]).create();
+        c.verb(&["start"]).ok();
+        c.becomes("stopped");
+        let record = t.root.join(&c.id).join("state.json");
+        let mut state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+        assert!(state["boot"].is_string(), "the record tells of which boot it is");
+        state["boot"] = "11111111-2222-3333-4444-555555555555".into();
+        fs::write(&record, state.to_string()).unwrap();
+        let stranger = other.up(&["wait"]);
+        t.rt(&["kill", "--all", &c.id, "KILL"]);
+        c.delete_force();
+        assert_eq!(stranger.status(), "running");
+        stranger.delete_force();
+    });
+}
