@@ -146,7 +146,8 @@ impl Cgroup {
     ) -> Result<Self> {
         let driver = systemd::Driver::plan(cgroups_path, id, annotations, layout.is_v2())?;
         let place = path::place(Some(&format!("/{}", driver.place()?)), id)?;
-        let tree = Tree::plan(layout, &place, false)?;
+        // Devices are beyond a user's systemd, as they are beyond the user.
+        let tree = Tree::plan(layout, &place, driver.scope().user)?;
         Ok(Self { tree, owner: Owner::Systemd(driver.scope().clone()), driver: Some(driver) })
     }
 
