@@ -76,7 +76,7 @@ itest: need-test $(installed) ## drives the RUNTIME on real bundles; ARGS=filter
 	RUNTIME="$(runtime)" integration-tests/run $(ARGS)
 
 itest-vm: need-test ## the same in the second machine: systemd, pure cgroup v2; RUNTIME and ARGS as above
-	RUNTIME="$(if $(filter $(RUNTIME),orlop $(peers)),$(RUNTIME),$(runtime))" hack/vm/itest $(ARGS)
+	RUNTIME="$(if $(filter $(RUNTIME),orlop runc),$(RUNTIME),$(runtime))" hack/vm/itest $(ARGS)
 
 itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc
