@@ -35,7 +35,7 @@ const BUILT: Built = Built {
     cgroup_v1: true,
     cgroup_v2: true,
     systemd: true,
-    systemd_user: false,
+    systemd_user: true,
     rdma: false,
     user_namespaces: true,
     idmap: true,
