@@ -51,7 +51,7 @@ impl std::fmt::Debug for Driver {
 }
 
 impl Driver {
-    /// Decides on the unit; touches nothing.
+    /// Decides on the unit; nothing is made.
     pub fn plan(
         cgroups_path: Option<&str>,
         id: &str,
@@ -80,6 +80,8 @@ impl Driver {
     pub fn place(&self) -> Result<String> {
         let below = self.scope.below()?;
         if !self.scope.user {
+            // Without systemd there is no scope: told before anything is made. The connection serves later.
+            self.on_bus(PATIENCE, |_, _| Ok(()))?;
             return Ok(below);
         }
         let own = self.on_bus(PATIENCE, |bus, deadline| bus.manager_property("ControlGroup", deadline))?;
