@@ -444,6 +444,12 @@ impl Cgroup {
         }
     }
 
+    /// What of the v2 tree a container may see that cannot mount it: with a cgroup namespace its own cgroup.
+    pub fn v2_view(&self, own: bool) -> Option<PathBuf> {
+        let Tree::V2(t) = &self.tree else { return None };
+        Some(if own { t.planned().path() } else { t.planned().mountpoint().to_owned() })
+    }
+
     /// controller → directory, "" for v2: as in runc's state.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
         let mut all = BTreeMap::new();

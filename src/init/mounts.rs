@@ -226,7 +226,12 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
         let mode = CString::new(format!("{:o}", covered.mode & 0o7777)).unwrap_or_default();
         ctx.set_string(c"mode", &mode).map_err(|e| refused(e, "set mode of".into()))?;
     }
-    ctx.create().map_err(|e| refused(e, format!("mount {} at", new.fstype)))?;
+    if let Err(e) = ctx.create() {
+        return match new.instead {
+            Some((path, dress)) if matches!(e, Errno::EPERM | Errno::EBUSY) => Ok(Some((dress.clone_of(&path)?, at))),
+            _ => Err(refused(e, format!("mount {} at", new.fstype))),
+        };
+    }
     let tree = ctx.mount(0).on("mount", target.display())?;
     if new.copy_up && there {
         super::copyup::copy(root, target, &tree).on("copy up", target.display())?;

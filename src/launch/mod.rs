@@ -68,6 +68,9 @@ fn converse(
     if !main.maps.is_empty() {
         main.maps.write(pid)?;
     }
+    if let Some(uid) = main.cgroup_owner {
+        cgroup.delegate(uid).within("unable to apply cgroup configuration")?;
+    }
     main.rlimits.iter().try_for_each(|l| l.apply(pid))?;
     if let Some(adj) = main.oom_score_adj {
         set_oom_score_adj(pid, adj)?;

@@ -23,6 +23,19 @@ impl IdMaps {
         self.uids.is_empty() && self.gids.is_empty()
     }
 
+    /// Who that is outside; without maps the same.
+    pub fn outside(&self, uid: u32) -> Option<u32> {
+        if self.is_empty() {
+            return Some(uid);
+        }
+        self.uids.lines().find_map(|l| {
+            let mut n = l.split_whitespace().filter_map(|n| n.parse::<u32>().ok());
+            let (inside, outside, count) = (n.next()?, n.next()?, n.next()?);
+            let below = uid.checked_sub(inside).filter(|b| *b < count)?;
+            outside.checked_add(below)
+        })
+    }
+
     /// Of a process in a new user namespace, before it needs its ids.
     pub fn write(&self, pid: i32) -> Result<()> {
         for (file, lines) in [("uid_map", &self.uids), ("gid_map", &self.gids)] {
@@ -78,4 +91,18 @@ pub fn namespace(maps: &IdMaps) -> Result<OwnedFd> {
     maps.write(holder.pid())?;
     let path = format!("/proc/{}/ns/user", holder.pid());
     fs::open(&path, fs::OFlag::O_RDONLY).on("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside() {
+        let maps = IdMaps { uids: "0 1000 1\n1 100000 65536\n".into(), gids: "0 0 1\n".into() };
+        for (inside, want) in [(0, Some(1000)), (1, Some(100_000)), (65536, Some(165_535)), (65537, None)] {
+            assert_eq!(maps.outside(inside), want, "{inside}");
+        }
+        assert_eq!(IdMaps::default().outside(7), Some(7));
+    }
 }

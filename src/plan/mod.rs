@@ -19,7 +19,7 @@ pub mod seccomp;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{LinuxSeccomp, Mount, Process, Spec};
 
 use crate::cgroup::{Cgroup, DeviceRules};
 use crate::error::{Error, OnSys, Result};
@@ -48,6 +48,8 @@ pub struct ForMain {
     pub rlimits: Vec<identity::Rlimit>,
     /// Which devices the container may use; those that every container may, too.
     pub devices: DeviceRules,
+    /// v2: whom the cgroup is given, for it to be divided inside.
+    pub cgroup_owner: Option<u32>,
     pub oom_score_adj: Option<i32>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
@@ -105,8 +107,10 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let grantable = if namespaces.init.own_user { crate::sys::cred::Caps(u64::MAX) } else { host.caps };
     let identity = identity::build(process, grantable, warnings)?;
     let (main_hooks, init_hooks) = hooks::build(spec.hooks().as_ref(), &options.state, &program.env)?;
+    let cgroup_owner = cgroup_owner(spec, &namespaces, process.user().uid());
     Ok(Plan {
         main: ForMain {
+            cgroup_owner,
             born: namespaces.born,
             time: namespaces.time,
             pid: namespaces.pid,
@@ -136,6 +140,18 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             preserve: options.preserve,
         },
     })
+}
+
+/// As runc: who has a cgroup namespace of its own, and its cgroup writable in it, is to manage it.
+fn cgroup_owner(spec: &Spec, namespaces: &namespaces::Namespaces, uid: u32) -> Option<u32> {
+    let writable = |m: &Mount| {
+        matches!(m.typ().as_deref(), Some("cgroup" | "cgroup2"))
+            && mounts::clean(m.destination()) == Path::new("/sys/fs/cgroup")
+            && !m.options().iter().flatten().any(|o| o == "ro")
+    };
+    let managed = namespaces.init.new_cgroup && spec.mounts().iter().flatten().any(writable);
+    // Root has it already.
+    namespaces.maps.outside(uid).filter(|owner| managed && *owner != 0)
 }
 
 /// A label means nothing to a kernel without its module: clients write one all the same.

@@ -71,6 +71,9 @@ pub struct NewFs {
     pub copy_up: bool,
     /// tmpfs without a mode of its own takes the mode of the directory that it covers.
     pub inherit_mode: bool,
+    /// What is bound where the kernel refuses a new instance: cgroup2 in a user namespace, which does not own the cgroup
+    /// namespace that it would show (as runc).
+    pub instead: Option<(PathBuf, Dress)>,
 }
 
 pub struct Hierarchy {
@@ -207,6 +210,12 @@ pub struct Dress {
 }
 
 impl Dress {
+    /// Of one mount; what `attr` does not speak of stays as the host has it, which a user namespace may not change.
+    fn plain(base: BasePropagation, attr: Attr) -> Self {
+        let (rec_attr, propagation) = Default::default();
+        Self { base: base.attr(), idmap: None, attr, rec_attr, propagation, recursive: false }
+    }
+
     /// A detached clone of the host's `source`, ready to be attached.
     pub fn clone_of(&self, source: &Path) -> Result<OwnedFd> {
         let path = source.display();
@@ -299,7 +308,10 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     }
     let legacy = if too_long { Some(c(&options.data.join(","))?) } else { None };
     let tmpfs = fstype == "tmpfs";
+    let attr = Attr { set: options.set, clear: options.clear, ..Attr::default() };
+    let view = if m.typ().as_deref() == Some("cgroup") { input.cgroup.v2_view(input.new_cgroup_namespace) } else { None };
     Ok(What::New(NewFs {
+        instead: view.map(|path| (path, Dress::plain(input.base, attr))),
         copy_up: tmpfs && options.tmpcopyup,
         inherit_mode: tmpfs && !options.data.iter().any(|d| d.split(',').any(|o| o.starts_with("mode="))),
         legacy_flags: options.legacy_flags(),
