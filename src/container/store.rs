@@ -27,11 +27,20 @@ pub struct Store {
 
 /// Where state goes when `--root` is not given.
 pub fn default_root() -> PathBuf {
-    let own = |dir: std::ffi::OsString| PathBuf::from(dir).join("orlop");
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if cred::geteuid() != 0 && !dir.is_empty() => own(dir),
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) if !is_real_root() => PathBuf::from(dir).join("orlop"),
         _ => "/run/orlop".into(),
     }
+}
+
+/// As runc: root of a user namespace is an ordinary user who calls himself root, unless he has root's own environment.
+fn is_real_root() -> bool {
+    if cred::geteuid() != 0 {
+        return false;
+    }
+    let map = fs::read_file("/proc/self/uid_map", 1 << 16).unwrap_or_default();
+    let whole = String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"]);
+    whole || map.is_empty() || std::env::var_os("USER").is_some_and(|user| user == "root")
 }
 
 impl Store {
