@@ -637,7 +637,8 @@ fn a_record_of_another_boot_kills_nobody() {
         c.verb(&["start"]).ok();
         c.becomes("stopped");
         let record = t.root.join(&c.id).join("state.json");
-        let mut state: serde_json::Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+        let mut state: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
         assert!(state["boot"].is_string(), "the record tells of which boot it is");
         state["boot"] = "11111111-2222-3333-4444-555555555555".into();
         fs::write(&record, state.to_string()).unwrap();

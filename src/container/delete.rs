@@ -86,7 +86,9 @@ pub fn destroy(entry: &Entry, record: &Record, log: &Log) -> Result<()> {
             if c.all_pids().unwrap_or_default().is_empty() {
                 failures.extend(c.remove().err());
             } else {
-                log.warn("leaving the cgroup: the container is of an earlier boot, and others live there now");
+                log.warn(
+                    "leaving the cgroup: the container is of an earlier boot, and others live there now",
+                );
             }
         }
         Ok(c) => {

@@ -43,7 +43,14 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
                 Some(tree) => tree,
                 None => verified(dress.clone_of(&source)?, &seen, &source)?,
             };
-            let at = place(root, &target, if seen.is_dir() { Make::Dir } else { Make::File }, "bind", Some(&tree))?.0;
+            let at = place(
+                root,
+                &target,
+                if seen.is_dir() { Make::Dir } else { Make::File },
+                "bind",
+                Some(&tree),
+            )?
+            .0;
             mount::attach(&tree, &at).on("mount", target.display())?;
             return Ok(());
         }
@@ -67,7 +74,10 @@ fn verified(tree: OwnedFd, seen: &fs::Stat, source: &Path) -> Result<OwnedFd> {
     if fs::fstat(&tree).on("stat", source.display())?.same(seen) {
         return Ok(tree);
     }
-    Err(Error::new(Kind::Host, format!("mount source {} was replaced while the container was made", source.display())))
+    Err(Error::new(
+        Kind::Host,
+        format!("mount source {} was replaced while the container was made", source.display()),
+    ))
 }
 
 fn finish(mount: &OwnedFd, rec: Attr, propagation: &[(u64, bool)], target: &Path) -> Result<()> {
@@ -119,7 +129,10 @@ fn place(
     // By whatever link: a mount there would be what every later process has for its root.
     let (here, top) = (fs::fstat(&at).on("stat", target.display())?, fs::fstat(root.fd()).on("stat", "/")?);
     if here.same(&top) {
-        return Err(Error::new(Kind::Denied, format!("mountpoint {} is on the top of rootfs", target.display())));
+        return Err(Error::new(
+            Kind::Denied,
+            format!("mountpoint {} is on the top of rootfs", target.display()),
+        ));
     }
     let is_dir = here.is_dir();
     if is_dir != (make == Make::Dir) {
@@ -228,7 +241,9 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
     }
     if let Err(e) = ctx.create() {
         return match new.instead {
-            Some((path, dress)) if matches!(e, Errno::EPERM | Errno::EBUSY) => Ok(Some((dress.clone_of(&path)?, at))),
+            Some((path, dress)) if matches!(e, Errno::EPERM | Errno::EBUSY) => {
+                Ok(Some((dress.clone_of(&path)?, at)))
+            }
             _ => Err(refused(e, format!("mount {} at", new.fstype))),
         };
     }

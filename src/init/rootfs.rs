@@ -121,7 +121,13 @@ fn foreign_kernel_mounts(table: &str, ours: u64) -> Vec<String> {
     // Ids are given out anew, so a child may stand before its parent: until nobody new is found inside.
     loop {
         let before = inside.len();
-        inside.extend(lines.iter().filter(|(_, parent, ..)| inside.contains(parent)).map(|(id, ..)| *id).collect::<Vec<_>>());
+        inside.extend(
+            lines
+                .iter()
+                .filter(|(_, parent, ..)| inside.contains(parent))
+                .map(|(id, ..)| *id)
+                .collect::<Vec<_>>(),
+        );
         if inside.len() == before {
             break;
         }

@@ -309,7 +309,11 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     let legacy = if too_long { Some(c(&options.data.join(","))?) } else { None };
     let tmpfs = fstype == "tmpfs";
     let attr = Attr { set: options.set, clear: options.clear, ..Attr::default() };
-    let view = if m.typ().as_deref() == Some("cgroup") { input.cgroup.v2_view(input.new_cgroup_namespace) } else { None };
+    let view = if m.typ().as_deref() == Some("cgroup") {
+        input.cgroup.v2_view(input.new_cgroup_namespace)
+    } else {
+        None
+    };
     Ok(What::New(NewFs {
         instead: view.map(|path| (path, Dress::plain(input.base, attr))),
         copy_up: tmpfs && options.tmpcopyup,

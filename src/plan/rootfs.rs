@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
+use super::Options;
 use super::devices::Dev;
 use super::mounts::{self, MountStep};
 use super::namespaces::Namespaces;
-use super::Options;
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::mount::{self, Attr};
 use crate::sys::{Errno, fs, ns};

@@ -23,8 +23,10 @@ pub fn reset() -> Result<()> {
     }
     let empty = 0u64;
     // SAFETY: a readable set of that size, a null pointer for the old one.
-    cvt(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, SET_SIZE) })
-        .map(|_| ())
+    cvt(unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, SET_SIZE)
+    })
+    .map(|_| ())
 }
 
 /// The signals that this process ignores, one bit each from the first on: all that execve(2) does not put back to its
