@@ -66,7 +66,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit itest itest-vm itest-runc validate clients bench vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc validate clients bench vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -77,6 +77,9 @@ itest: need-test $(installed) ## drives the RUNTIME on real bundles; ARGS=filter
 
 itest-vm: need-test ## the same in the second machine: systemd, pure cgroup v2; RUNTIME and ARGS as above
 	RUNTIME="$(if $(filter $(RUNTIME),orlop runc),$(RUNTIME),$(runtime))" hack/vm/itest $(ARGS)
+
+seccomp-long: ## seccomp programs of ten thousand profiles against the profiles and against libseccomp's
+	ORLOP_TEST_ROUNDS=10000 cargo test --release --locked --lib seccomp::tests::random -- --nocapture
 
 itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc

@@ -109,15 +109,16 @@ fn converse(
 }
 
 fn compile(profile: &oci_spec::runtime::LinuxSeccomp, log: &Log) -> Result<Program> {
+    let terms = plan::seccomp::terms(profile)?;
     let filter = plan::seccomp::compile(profile)?;
     for w in &filter.warnings {
         log.debug(w);
     }
-    if filter.notify.is_some() {
+    if terms.notify.is_some() {
         return Err(Error::unsupported("a seccomp notify listener is not supported yet")
             .pointer("/linux/seccomp/listenerPath"));
     }
-    Ok(Program { code: filter.program, flags: filter.flags })
+    Ok(Program { code: filter.program, flags: terms.flags })
 }
 
 fn expect(
