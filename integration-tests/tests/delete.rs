@@ -2,6 +2,11 @@
 
 use integration_tests::*;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The most that a delete may take, whatever it finds.
+const BOUND: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_stopped_container() {
@@ -139,5 +144,129 @@ fn nested_cgroups() {
         }
         c.delete_force();
         t.nothing_left();
+    });
+}
+
+/// The container's directories in hierarchies where a new one costs little.
+fn cheap(t: &Case) -> Vec<PathBuf> {
+    let tops = ["pids", "freezer", "unified"].map(|h| Path::new("/sys/fs/cgroup").join(h));
+    let is_cheap = |d: &PathBuf| unified() || tops.iter().any(|top| d.starts_with(top));
+    t.cgroups().into_iter().filter(is_cheap).collect()
+}
+
+#[test]
+fn cgroups_fifty_deep_and_a_thousand_wide() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        for dir in t.cgroups() {
+            fs::create_dir_all(dir.join("x/".repeat(50))).unwrap();
+        }
+        for dir in cheap(t) {
+            if !dir.ends_with("x") {
+                (0..1000).for_each(|n| fs::create_dir(dir.join(n.to_string())).unwrap());
+            }
+        }
+        let begin = Instant::now();
+        c.delete_force();
+        assert!(begin.elapsed() < patience(BOUND), "{:?}", begin.elapsed());
+        t.nothing_left();
+    });
+}
+
+/// As deep as a path can name; it must not cost a descriptor for each level.
+#[test]
+fn cgroups_deeper_than_there_are_descriptors() {
+    check(|t| {
+        let c = t.bundle().up(&["wait"]);
+        for dir in cheap(t) {
+            let mut at = dir;
+            for _ in 0..if unified() { 300 } else { 1500 } {
+                at.push("x");
+                fs::create_dir(&at).unwrap();
+            }
+        }
+        let few = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];
+        let begin = Instant::now();
+        t.call(["delete", "--force", &c.id]).under(few).run().ok();
+        assert!(begin.elapsed() < patience(BOUND), "{:?}", begin.elapsed());
+        t.nothing_left();
+    });
+}
+
+/// A container that may divide its cgroup can freeze a part of itself.
+#[test]
+fn a_part_that_is_frozen() {
+    check(|t| {
+        for namespaces in [&["pid", "mount", "ipc", "uts"][..], &["mount", "ipc", "uts"]] {
+            let mut b = t.bundle();
+            b.namespaces(namespaces);
+            let c = b.up(&["family", "2"]);
+            let dir = if unified() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" };
+            let part = PathBuf::from(format!("{dir}{}/part", b.cgroups_path()));
+            fs::create_dir(&part).unwrap();
+            let init = c.pid();
+            let children = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+            fs::write(part.join("cgroup.procs"), children.split(' ').next().unwrap()).unwrap();
+            let (file, frozen) = if unified() { ("cgroup.freeze", "1") } else { ("freezer.state", "FROZEN") };
+            fs::write(part.join(file), frozen).unwrap();
+            let begin = Instant::now();
+            c.delete_force();
+            assert!(begin.elapsed() < patience(Duration::from_secs(3)), "{:?}", begin.elapsed());
+            t.nothing_left();
+        }
+    });
+}
+
+/// What the freezer of version 1 holds from above cannot die: that is said at once, and the record stays.
+#[test]
+fn below_a_frozen_parent() {
+    check(|t| {
+        version_one();
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("/{}/box", t.token));
+        let parent = PathBuf::from(format!("/sys/fs/cgroup/freezer/{}", t.token));
+        let c = b.up(&["wait"]);
+        fs::write(parent.join("freezer.state"), "FROZEN").unwrap();
+        for _ in 0..2 {
+            let begin = Instant::now();
+            c.verb(&["delete", "--force"]).fails(&["frozen", "by", parent.to_str().unwrap()]);
+            assert!(begin.elapsed() < patience(Duration::from_secs(3)), "{:?}", begin.elapsed());
+        }
+        assert_eq!(c.status(), "running", "the record is there still");
+        fs::write(parent.join("freezer.state"), "THAWED").unwrap();
+        c.delete_force();
+        for dir in t.cgroups().into_iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+        t.nothing_left();
+    });
+}
+
+/// A hook without a timeout holds the creation, and that the container.
+#[test]
+fn a_creation_that_hangs_in_a_hook() {
+    check(|t| {
+        for kind in ["createRuntime", "createContainer"] {
+            let mut b = t.bundle();
+            let marker = t.path("marker");
+            let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 100", marker.display());
+            b.set(
+                &format!("/hooks/{kind}"),
+                json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]),
+            );
+            let id = t.id();
+            let call = b.call(&["create"], &id).spawn();
+            until("the hook to run", || marker.exists());
+            let hook = fs::read_to_string(&marker).unwrap();
+            let begin = Instant::now();
+            t.rt(&["delete", "--force", &id]).ok();
+            assert!(begin.elapsed() < patience(Duration::from_secs(5)), "{:?}", begin.elapsed());
+            assert_ne!(call.wait().status, 0);
+            t.nothing_left();
+            // By the number that it has inside, where it is in the container.
+            if kind == "createRuntime" {
+                assert!(!Path::new(&format!("/proc/{}", hook.trim())).exists(), "the hook ended too");
+            }
+        }
     });
 }

@@ -203,3 +203,44 @@ fn below_a_frozen_parent() {
         }
     });
 }
+
+/// What can never run is not waited for: create, start and exec say who holds the container.
+#[test]
+fn what_is_frozen_from_above_is_refused() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("/{}/box", t.token)).probe(&["wait"]);
+        let kind = if unified() { "" } else { "freezer/" };
+        let parent = format!("/sys/fs/cgroup/{kind}{}", t.token);
+        let (file, on, off) =
+            if unified() { ("cgroup.freeze", "1", "0") } else { ("freezer.state", "FROZEN", "THAWED") };
+        let freeze = |on| fs::write(format!("{parent}/{file}"), on).unwrap();
+        let refused = |out: Output, begin: Instant| {
+            out.complains(&["frozen", &parent]);
+            assert!(begin.elapsed() < patience(Duration::from_secs(4)), "{:?}", begin.elapsed());
+        };
+        let c = b.create();
+        freeze(on);
+        let begin = Instant::now();
+        refused(c.verb(&["start"]), begin);
+        freeze(off);
+        c.delete_force();
+
+        freeze(on);
+        let begin = Instant::now();
+        refused(b.run(), begin);
+        assert!(!Path::new(&format!("{parent}/box")).exists(), "nothing is left of it");
+        freeze(off);
+
+        let c = b.up(&["wait"]);
+        freeze(on);
+        let begin = Instant::now();
+        refused(t.rt(&["exec", &c.id, "/bin/true"]), begin);
+        freeze(off);
+        c.delete_force();
+        for dir in t.cgroups().into_iter().rev() {
+            let _ = fs::remove_dir(dir);
+        }
+        t.nothing_left();
+    });
+}

@@ -14,6 +14,7 @@ use crate::sys::process::{Deadline, Pid};
 use crate::sys::{self, Errno};
 
 use super::path;
+use super::walk::{self, Visitor};
 
 /// Of a list of processes: a fork bomb's at most.
 const LIST_CAP: usize = 64 << 20;
@@ -189,17 +190,14 @@ impl Dir {
     /// The processes in this cgroup and all below. Cgroups that vanish meanwhile have none.
     pub fn all_pids(&self) -> sys::Result<Vec<Pid>> {
         let fd = self.fd()?;
-        let mut pids = pids_at(fd)?;
-        below(fd, &mut |sub| {
-            if let Ok(more) = pids_at(sub) {
-                pids.extend(more);
-            }
-        });
-        Ok(pids)
+        let mut found = Pids(pids_at(fd)?);
+        walk::below(fd, Deadline::never(), &mut found);
+        Ok(found.0)
     }
 
-    /// Removes the cgroup if nothing holds it. One system call in the common case. `Ok(false)`: something does.
-    pub fn try_remove(&self) -> Result<bool> {
+    /// Removes the cgroup if nothing holds it, and all below. One system call in the common case. `Ok(false)`:
+    /// something does, or the time is over.
+    pub fn try_remove(&self, deadline: Deadline) -> Result<bool> {
         let path = self.path();
         let e = match fs::rmdirat(AT_FDCWD, &path) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(true),
@@ -210,7 +208,7 @@ impl Dir {
             // A read-only mount says EROFS even where nothing is (runc #4518).
             (Err(Errno::ENOENT), _) => Ok(true),
             (Ok(fd), Errno::EBUSY | Errno::ENOTEMPTY) => {
-                remove_children(fd);
+                walk::remove(fd.as_fd(), deadline);
                 match fs::rmdirat(AT_FDCWD, &path) {
                     Ok(()) | Err(Errno::ENOENT) => Ok(true),
                     Err(Errno::EBUSY | Errno::ENOTEMPTY) => Ok(false),
@@ -307,30 +305,12 @@ fn pids_at(dir: impl AsFd) -> sys::Result<Vec<Pid>> {
     Ok(String::from_utf8_lossy(&text).lines().filter_map(line).filter(|p| *p != 0).collect())
 }
 
-fn open_sub(dir: impl AsFd, name: impl AsRef<Path>) -> sys::Result<OwnedFd> {
-    fs::openat(dir, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, 0)
-}
+struct Pids(Vec<Pid>);
 
-/// Visits every cgroup below `dir`.
-fn below(dir: impl AsFd, visit: &mut dyn FnMut(BorrowedFd<'_>)) {
-    let names = open_sub(dir.as_fd(), ".").and_then(fs::subdirs).unwrap_or_default();
-    for name in names {
-        if let Ok(sub) = open_sub(dir.as_fd(), &name) {
-            visit(sub.as_fd());
-            below(&sub, visit);
-        }
-    }
-}
-
-/// Removes what can be removed below `dir`, depth first.
-fn remove_children(dir: OwnedFd) {
-    let Ok(again) = open_sub(&dir, ".") else { return };
-    for name in fs::subdirs(again).unwrap_or_default() {
-        if fs::rmdirat(&dir, &name).is_err()
-            && let Ok(sub) = open_sub(&dir, &name)
-        {
-            remove_children(sub);
-            let _ = fs::rmdirat(&dir, &name);
+impl Visitor for Pids {
+    fn enter(&mut self, cgroup: BorrowedFd<'_>) {
+        if let Ok(more) = pids_at(cgroup) {
+            self.0.extend(more);
         }
     }
 }

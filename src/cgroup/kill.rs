@@ -1,6 +1,7 @@
 //! A signal for every process of a cgroup, also for one that forks faster than we read.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::process::{self, Pid};
@@ -30,11 +31,14 @@ pub fn all(cgroup: &Cgroup, signal: i32) -> Result<()> {
                 }
                 // What is still listed may be dying; or not be in that tree (v1); or be a process whose first thread
                 // has ended, which cgroup.kill passes over. A signal by pidfd reaches them all.
-                for _ in 0..DYING_MS {
+                for n in 0..DYING_MS {
                     if settled(main) {
                         return Ok(());
                     }
-                    sys::sched::pause(std::time::Duration::from_millis(1));
+                    if n == 2 && is_v1 {
+                        cgroup.thaw_to_die()?;
+                    }
+                    sys::sched::pause(Duration::from_millis(1));
                 }
             }
             // Gone already, or an old kernel.
@@ -47,6 +51,8 @@ pub fn all(cgroup: &Cgroup, signal: i32) -> Result<()> {
 
 /// What a killed process usually needs, many times over.
 const DYING_MS: u32 = 50;
+/// Freezing is a help, not a need; a process that hangs in the kernel never freezes.
+const FREEZING: Duration = Duration::from_secs(1);
 
 /// Nobody is listed any more, or all who are have ended and wait for their parents.
 fn settled(main: &Dir) -> bool {
@@ -65,10 +71,13 @@ fn by_pid(cgroup: &Cgroup, main: &Dir, signal: i32) -> Result<()> {
     }
     let was_frozen = cgroup.is_frozen().unwrap_or(false);
     // Never ourselves: who would thaw us?
-    let frozen = was_frozen || (!first.contains(&process::getpid()) && cgroup.freeze().is_ok());
+    let frozen =
+        was_frozen || (!first.contains(&process::getpid()) && cgroup.freeze_within(FREEZING).is_ok());
     let done = rounds(main, signal, frozen, list);
     // A paused container stays paused, unless it is to die: v1 delivers SIGKILL only when thawed.
-    if (frozen && !was_frozen) || signal == SIGKILL {
+    if signal == SIGKILL {
+        cgroup.thaw_to_die()?;
+    } else if frozen && !was_frozen {
         cgroup.thaw()?;
     }
     done

@@ -15,6 +15,7 @@
 //! | `v1/`, `v2/` | each version: creation, limits, freezer |
 //! | `systemd/` | a cgroup that systemd makes and removes |
 //! | `kill`, `facts` | signals for all; what the kernel says about memory |
+//! | `walk` | all cgroups below one |
 //! | `stats`, `watch` | what has been used; waiting for what happens |
 
 mod blkio;
@@ -30,12 +31,13 @@ pub mod systemd;
 mod undo;
 pub mod v1;
 pub mod v2;
+mod walk;
 pub mod watch;
 pub mod write;
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::LinuxResources;
@@ -116,7 +118,7 @@ pub struct Door {
 }
 
 /// How long a removal waits for processes that are dying.
-const REMOVE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Decides where the cgroup is; touches nothing.
@@ -270,32 +272,9 @@ impl Cgroup {
         if let Tree::V1(h) = &self.tree
             && let Some(d) = h.unified()
         {
-            let _ = d.try_remove();
+            let _ = d.try_remove(Deadline::never());
             d.set_absent();
         }
-    }
-
-    /// Moves a process into a sub-cgroup that exists (`exec --cgroup`): of one controller's hierarchy, or of all.
-    pub fn join_sub(&self, controller: Option<&str>, sub: &str, pid: Pid) -> Result<()> {
-        let clean = path::clean(sub);
-        if path::clean(&format!("x/{sub}")) != path::join("x", &clean) || sub.contains('\0') {
-            return Err(Error::new(Kind::Usage, format!("bad sub cgroup path: {sub}")));
-        }
-        let dirs: Vec<&Dir> = match (&self.tree, controller) {
-            (Tree::V1(h), Some(c)) => {
-                let unknown =
-                    || Error::new(Kind::Usage, format!("unknown controller {c} in --cgroup option"));
-                vec![h.dir(c).ok_or_else(unknown)?]
-            }
-            (Tree::V2(_), Some(_)) => {
-                return Err(Error::new(
-                    Kind::Usage,
-                    "cgroup v2 only supports sub-cgroup paths without a controller",
-                ));
-            }
-            _ => self.dirs(),
-        };
-        dirs.into_iter().try_for_each(|d| join(&d.below(&clean), pid))
     }
 
     /// Sets all that is asked for, but the devices; what is not is left as it is.
@@ -484,11 +463,15 @@ impl Cgroup {
 
     /// Stops every process. Never leaves it half frozen.
     pub fn freeze(&self) -> Result<()> {
+        self.freeze_within(PATIENCE)
+    }
+
+    fn freeze_within(&self, limit: Duration) -> Result<()> {
         let text = "cannot toggle freezer: cgroups not configured for container";
         let none = || Error::new(Kind::Host, text);
         match &self.tree {
             Tree::V1(h) => v1::freezer::freeze(h.dir("freezer").ok_or_else(none)?),
-            Tree::V2(t) => v2::freeze(t.dir().ok_or_else(none)?),
+            Tree::V2(t) => v2::freeze(t.dir().ok_or_else(none)?, limit),
             Tree::None => Err(none()),
         }
     }
@@ -498,6 +481,14 @@ impl Cgroup {
             Tree::V1(h) => h.dir("freezer").map_or(Ok(()), v1::freezer::thaw),
             Tree::V2(t) => t.dir().map_or(Ok(()), v2::thaw),
             Tree::None => Ok(()),
+        }
+    }
+
+    /// So that SIGKILL reaches everybody: v2 kills the frozen too.
+    fn thaw_to_die(&self) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("freezer").map_or(Ok(()), v1::freezer::thaw_all),
+            _ => self.thaw(),
         }
     }
 
@@ -573,18 +564,33 @@ impl Cgroup {
         }
     }
 
+    /// Which cgroup above this one is frozen, and this with it? Nothing in it can run until that is thawed, nor die on
+    /// v1, where the freezer holds even SIGKILL back.
+    pub fn frozen_above(&self) -> Option<PathBuf> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("freezer").and_then(v1::freezer::frozen_above),
+            Tree::V2(t) => t.dir().and_then(v2::frozen_above),
+            Tree::None => None,
+        }
+    }
+
+    /// Says so, if a cgroup above is frozen, and nothing here can go on.
+    pub fn check_not_frozen_above(&self) -> Result<()> {
+        self.frozen_above().map_or(Ok(()), |by| Err(frozen_from_above(&by)))
+    }
+
     /// Removes it with all cgroups below. Processes that are dying are waited for, ten seconds at most. Every
     /// hierarchy is tried; what is not there is no failure. Parents are left, as runc leaves them.
     pub fn remove(&self) -> Result<()> {
-        self.remove_within(REMOVE)
+        self.remove_until(Deadline::after(PATIENCE))
     }
 
-    pub fn remove_within(&self, limit: Duration) -> Result<()> {
+    pub fn remove_until(&self, deadline: Deadline) -> Result<()> {
         if self.owner == Owner::Delegated {
             return Ok(());
         }
         let there = self.exists();
-        let removed = self.remove_dirs(limit);
+        let removed = self.remove_dirs(deadline);
         if let Some(driver) = &self.driver
             && removed.is_ok()
         {
@@ -595,32 +601,64 @@ impl Cgroup {
         removed
     }
 
-    fn remove_dirs(&self, limit: Duration) -> Result<()> {
-        let deadline = Deadline::after(limit);
-        // First wait where one can: some kernels (6.9 to 7.0) block in rmdir on dying processes.
-        if let Some(dir) = self.kill_dir() {
-            dir.wait_unpopulated(deadline);
-        }
+    fn remove_dirs(&self, deadline: Deadline) -> Result<()> {
         let mut left = self.dirs();
         let mut failed: Vec<Error> = Vec::new();
+        let mut held = None;
         let mut pause = Duration::from_micros(200);
         loop {
-            left.retain(|d| match d.try_remove() {
+            // First wait where one can: some kernels (6.9 to 7.0) block in rmdir on dying processes.
+            let is_empty = self
+                .kill_dir()
+                .is_none_or(|d| d.wait_unpopulated(deadline.or_after(Duration::from_millis(100))));
+            if !is_empty {
+                // Who cannot die need not be waited for.
+                held = self.held_from_above();
+                if held.is_none() && !deadline.passed() {
+                    continue;
+                }
+            }
+            left.retain(|d| match d.try_remove(deadline) {
                 Ok(done) => !done,
                 Err(e) => {
                     failed.push(e);
                     false
                 }
             });
-            if left.is_empty() || deadline.passed() {
+            if left.is_empty() || held.is_some() || deadline.passed() {
                 break;
             }
+            held = self.held_from_above();
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-        failed.extend(left.iter().map(|d| d.busy()));
+        failed.extend(busy(&left, held.as_deref()));
         together(failed)
     }
+
+    /// The cgroup above that keeps processes here from dying.
+    fn held_from_above(&self) -> Option<PathBuf> {
+        let above = if self.is_v2() { None } else { self.frozen_above() };
+        above.filter(|_| self.all_pids().is_ok_and(|p| !p.is_empty()))
+    }
+}
+
+/// One error for all hierarchies of a cgroup: what is in one of them is mostly in all.
+fn busy(left: &[&Dir], held: Option<&Path>) -> Option<Error> {
+    let (first, others) = left.split_first()?;
+    let e = match held {
+        Some(by) => frozen_from_above(by).within(format!("remove cgroup {}", first.path().display())),
+        None => first.busy(),
+    };
+    Some(match others.len() {
+        0 => e,
+        n => e.within(format!("in {} hierarchies", n + 1)),
+    })
+}
+
+fn frozen_from_above(by: &Path) -> Error {
+    Error::new(Kind::WrongState, format!("the cgroup is frozen from above, by {}", by.display()))
+        .hint("its processes can neither run nor die; thaw that cgroup, then try again")
 }
 
 impl Tree {
@@ -637,8 +675,7 @@ impl Tree {
 fn together(failed: Vec<Error>) -> Result<()> {
     let mut rest = failed.into_iter();
     let Some(first) = rest.next() else { return Ok(()) };
-    let others: Vec<String> = rest.map(|e| e.to_string()).collect();
-    Err(if others.is_empty() { first } else { first.hint(format!("also: {}", others.join("; "))) })
+    Err(rest.fold(first, |e, other| e.and(&other)))
 }
 
 /// Moves a process into a directory, and says what refuses it.

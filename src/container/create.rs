@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespace, LinuxResources, Spec};
 
 use super::id::Id;
 use super::record::{Init, Record};
@@ -88,22 +88,17 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     check_terminal(terminal, request.foreground, request.console_socket.is_some())?;
     let host = host::probe()?;
     let entry = store.reserve(id)?;
-    let mut undo = Undo { entry: Some(&entry), cgroup: None, poststop: None };
-    let notify = notifications(&entry, &mut loaded.spec, &request)?;
-    let made = make(&entry, &loaded.spec, &loaded.raw, &host, &request, preserve, listen, log, &mut undo);
+    let mut undo = Undo { entry: &entry, cgroup: None, poststop: None };
+    let made = notifications(&entry, &mut loaded.spec, &request).and_then(|notify| {
+        let creation = Creation { entry: &entry, spec: &loaded.spec, host: &host, request: &request, log };
+        Ok((creation.make(&loaded.raw, preserve, listen.env, &mut undo)?, notify))
+    });
     match made {
-        Ok((record, launched)) => {
-            undo.entry = None;
-            undo.cgroup = None;
-            undo.poststop = None;
-            drop(undo);
+        Ok(((record, launched), notify)) => {
             let Launched { child, link, console, poststart } = launched;
             Ok(Created { entry, record, child, link, console, poststart, notify })
         }
-        Err(e) => {
-            drop(undo);
-            Err(e)
-        }
+        Err(e) => Err(undo.undo(e)),
     }
 }
 
@@ -116,131 +111,176 @@ fn notifications(entry: &Entry, spec: &mut Spec, request: &Request) -> Result<Op
 
 /// Undoes what a failed create has made, in the reverse order; the processes are gone when it runs.
 struct Undo<'a> {
-    entry: Option<&'a Entry>,
+    entry: &'a Entry,
     cgroup: Option<Cgroup>,
     /// Hooks that must see the end of a container whose creation had begun.
     poststop: Option<(Vec<hooks::Hook>, Vec<u8>)>,
 }
 
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(c) = &self.cgroup {
+impl Undo<'_> {
+    /// What cannot be removed now stays on record, and is told beside the error.
+    fn undo(self, mut e: Error) -> Error {
+        let removed = self.cgroup.map_or(Ok(()), |c| {
             let _ = c.kill_all(crate::sys::signal::SIGKILL);
-            let _ = c.remove();
-        }
-        if let Some(e) = self.entry {
-            let _ = e.remove();
-        }
-        if let Some((list, state)) = &self.poststop {
-            for (i, h) in list.iter().enumerate() {
-                let _ = hooks::run(h, state, &format!("poststop hook #{i}"));
+            c.remove()
+        });
+        match removed {
+            Ok(()) => drop(self.entry.remove()),
+            Err(left) => {
+                let id = &self.entry.id;
+                e = e.and(&left.within(format!("`delete --force {id}` removes the rest later")));
             }
         }
+        let (list, state) = self.poststop.unwrap_or_default();
+        for (i, h) in list.iter().enumerate() {
+            let _ = hooks::run(h, &state, &format!("poststop hook #{i}"));
+        }
+        e
     }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn make(
-    entry: &Entry,
-    spec: &Spec,
-    raw: &[u8],
-    host: &Host,
-    request: &Request,
-    preserve: u32,
-    listen: ListenFds,
-    log: &Log,
-    undo: &mut Undo<'_>,
-) -> Result<(Record, Launched)> {
-    let linux = spec.linux().as_ref();
-    let path = linux.and_then(|l| l.cgroups_path().as_deref()).map(|p| p.to_string_lossy().into_owned());
-    let annotations: BTreeMap<_, _> = spec.annotations().clone().unwrap_or_default().into_iter().collect();
-    let cgroup = match request.manager {
-        Manager::Disabled => Cgroup::none(),
-        Manager::Cgroupfs => {
-            Cgroup::plan_with(&host.layout, path.as_deref(), entry.id.as_str(), request.rootless)?
-        }
-        Manager::Systemd => {
-            Cgroup::plan_systemd(&host.layout, path.as_deref(), entry.id.as_str(), &annotations)?
-        }
-    };
-    let new_pid = |l: &oci_spec::runtime::Linux| {
-        l.namespaces()
-            .iter()
-            .flatten()
-            .any(|n| plan::namespaces::flag(n.typ()) == ns::NEWPID && n.path().is_none())
-    };
-    let mut record = Record {
-        version: Record::VERSION,
-        id: entry.id.to_string(),
-        oci_version: spec.version().clone(),
-        rootfs: plan::rootfs::locate(spec, &request.bundle)?,
-        bundle: request.bundle.clone(),
-        created: crate::log::now_nanos(),
-        annotations,
-        boot: boot_id(),
-        init: None,
-        cgroup: cgroup.record(),
-        no_new_keyring: request.no_new_keyring,
-        own_pid_namespace: linux.is_some_and(new_pid),
-    };
-    let resources: Option<&LinuxResources> = linux.and_then(|l| l.resources().as_ref());
-    // Somebody else's cgroup must not come into the record: a delete would kill all in it.
-    cgroup.check_free().within("unable to apply cgroup configuration")?;
-    // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
-    entry.save(&record)?;
-    entry.save_config(raw)?;
-    cgroup.create_for(resources).within("unable to apply cgroup configuration")?;
-    undo.cgroup = Some(Cgroup::from_record(&record.cgroup)?);
-    for name in resources.map(|r| cgroup.without_meaning(r)).unwrap_or_default() {
-        log.warn(&format!("linux.resources.{name} has no meaning on this cgroup layout and is ignored"));
-    }
-    log.debug(&format!("created cgroup {:?}", cgroup.paths().into_values().next().unwrap_or_default()));
+/// What is known before anything is made.
+struct Creation<'a> {
+    entry: &'a Entry,
+    spec: &'a Spec,
+    host: &'a Host,
+    request: &'a Request,
+    log: &'a Log,
+}
 
-    let gate = if request.gate {
-        Gate::Listen(socket::listen_at(entry.dir(), GATE).on("create", entry.path().join(GATE).display())?)
-    } else {
-        Gate::Word
-    };
-    let state = record.hook_state();
-    if let Some(h) = spec.hooks().as_ref().and_then(|h| h.poststop().as_ref()) {
-        let list = h.iter().map(hooks::Hook::new).collect::<Result<Vec<_>>>()?;
-        undo.poststop = Some((list, state.json("stopped", 0)));
+impl Creation<'_> {
+    /// `preserve`: how many descriptors the program inherits; `extra_env`: what tells it so.
+    fn make(
+        &self,
+        raw: &[u8],
+        preserve: u32,
+        extra_env: Vec<String>,
+        undo: &mut Undo<'_>,
+    ) -> Result<(Record, Launched)> {
+        let cgroup = self.plan_cgroup()?;
+        let mut record = self.intent(&cgroup)?;
+        // Somebody else's cgroup must not come into the record: a delete would kill all in it.
+        cgroup.check_free().within("unable to apply cgroup configuration")?;
+        // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
+        self.entry.save(&record)?;
+        self.entry.save_config(raw)?;
+        self.make_cgroup(&cgroup, &record, undo)?;
+
+        let gate = self.gate()?;
+        let state = record.hook_state();
+        if let Some(h) = self.spec.hooks().as_ref().and_then(|h| h.poststop().as_ref()) {
+            let list = h.iter().map(hooks::Hook::new).collect::<Result<Vec<_>>>()?;
+            undo.poststop = Some((list, state.json("stopped", 0)));
+        }
+        let options = Options {
+            id: self.entry.id.as_str(),
+            bundle: &self.request.bundle,
+            no_pivot: self.request.no_pivot,
+            new_keyring: !self.request.no_new_keyring,
+            preserve,
+            gate,
+            cgroup: &cgroup,
+            state,
+            extra_env,
+        };
+        let mut warnings = Vec::new();
+        let plan = plan::build(self.spec, self.host, options, &mut warnings)?;
+        warnings.iter().for_each(|w| self.log.warn(w));
+        let mut launched = launch::launch(plan, &cgroup, self.resources(), self.log)
+            .within("unable to start container process")?;
+        self.hand_over(&mut launched, &mut record)?;
+        Ok((record, launched))
     }
-    let options = Options {
-        id: entry.id.as_str(),
-        bundle: &request.bundle,
-        no_pivot: request.no_pivot,
-        new_keyring: !request.no_new_keyring,
-        preserve,
-        gate,
-        cgroup: &cgroup,
-        state,
-        extra_env: listen.env,
-    };
-    let mut warnings = Vec::new();
-    let plan = plan::build(spec, host, options, &mut warnings)?;
-    warnings.iter().for_each(|w| log.warn(w));
-    let mut launched =
-        launch::launch(plan, &cgroup, resources, log).within("unable to start container process")?;
-    if let Some(path) = &request.console_socket
-        && let Some(master) = launched.console.take()
-    {
-        send_console(path, master)?;
+
+    fn linux(&self) -> Option<&Linux> {
+        self.spec.linux().as_ref()
     }
-    let pid = launched.child.pid();
-    log.debug(&format!("container {} is ready, its init is process {pid}", entry.id));
-    let (_, start_time) = process::stat(pid).on("read", format!("/proc/{pid}/stat"))?;
-    record.init = Some(Init { pid, start_time });
-    entry.save(&record)?;
-    if let Some(path) = &request.pidfd_socket {
-        send_pidfd(path, &launched.child)?;
+
+    fn resources(&self) -> Option<&LinuxResources> {
+        self.linux().and_then(|l| l.resources().as_ref())
     }
-    // Last: a client that finds it goes on.
-    if let Some(path) = &request.pid_file {
-        write_pid_file(path, pid)?;
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        self.spec.annotations().clone().unwrap_or_default().into_iter().collect()
     }
-    launched.link.start()?;
-    Ok((record, launched))
+
+    fn plan_cgroup(&self) -> Result<Cgroup> {
+        let path = self.linux().and_then(|l| l.cgroups_path().as_deref());
+        let path = path.map(|p| p.to_string_lossy().into_owned());
+        let (layout, path, id) = (&self.host.layout, path.as_deref(), self.entry.id.as_str());
+        match self.request.manager {
+            Manager::Disabled => Ok(Cgroup::none()),
+            Manager::Cgroupfs => Cgroup::plan_with(layout, path, id, self.request.rootless),
+            Manager::Systemd => Cgroup::plan_systemd(layout, path, id, &self.annotations()),
+        }
+    }
+
+    /// The record of a container that is being created.
+    fn intent(&self, cgroup: &Cgroup) -> Result<Record> {
+        let new_pid = |l: &Linux| {
+            let is_new =
+                |n: &LinuxNamespace| plan::namespaces::flag(n.typ()) == ns::NEWPID && n.path().is_none();
+            l.namespaces().iter().flatten().any(is_new)
+        };
+        Ok(Record {
+            version: Record::VERSION,
+            id: self.entry.id.to_string(),
+            oci_version: self.spec.version().clone(),
+            rootfs: plan::rootfs::locate(self.spec, &self.request.bundle)?,
+            bundle: self.request.bundle.clone(),
+            created: crate::log::now_nanos(),
+            annotations: self.annotations(),
+            boot: boot_id(),
+            init: None,
+            creator: Some(Init::of(process::getpid())?),
+            cgroup: cgroup.record(),
+            no_new_keyring: self.request.no_new_keyring,
+            own_pid_namespace: self.linux().is_some_and(new_pid),
+        })
+    }
+
+    fn make_cgroup(&self, cgroup: &Cgroup, record: &Record, undo: &mut Undo<'_>) -> Result<()> {
+        let resources = self.resources();
+        cgroup.create_for(resources).within("unable to apply cgroup configuration")?;
+        undo.cgroup = Some(Cgroup::from_record(&record.cgroup)?);
+        for name in resources.map(|r| cgroup.without_meaning(r)).unwrap_or_default() {
+            let text = format!("linux.resources.{name} has no meaning on this cgroup layout and is ignored");
+            self.log.warn(&text);
+        }
+        self.log
+            .debug(&format!("created cgroup {:?}", cgroup.paths().into_values().next().unwrap_or_default()));
+        Ok(())
+    }
+
+    fn gate(&self) -> Result<Gate> {
+        if !self.request.gate {
+            return Ok(Gate::Word);
+        }
+        let path = self.entry.path().join(GATE);
+        Ok(Gate::Listen(socket::listen_at(self.entry.dir(), GATE).on("create", path.display())?))
+    }
+
+    /// Init is ready: written down, and told to whom it was promised.
+    fn hand_over(&self, launched: &mut Launched, record: &mut Record) -> Result<()> {
+        if let Some(path) = &self.request.console_socket
+            && let Some(master) = launched.console.take()
+        {
+            send_console(path, master)?;
+        }
+        let pid = launched.child.pid();
+        self.log.debug(&format!("container {} is ready, its init is process {pid}", self.entry.id));
+        record.init = Some(Init::of(pid)?);
+        record.creator = None;
+        self.entry.save(record)?;
+        if let Some(path) = &self.request.pidfd_socket {
+            send_pidfd(path, &launched.child)?;
+        }
+        // Last: a client that finds it goes on.
+        if let Some(path) = &self.request.pid_file {
+            write_pid_file(path, pid)?;
+        }
+        launched.link.start()
+    }
 }
 
 /// Whole or not at all: written aside and renamed, as clients poll for it.

@@ -10,6 +10,7 @@ use super::store::Entry;
 use super::{Record, Status, start};
 use crate::cgroup::{Cgroup, entrance};
 use crate::error::{Context, Error, Kind, OnSys, Result};
+use crate::handshake::Patience;
 use crate::host;
 use crate::launch::join::{self as launch, Joined, Target};
 use crate::launch::relay::Relay;
@@ -65,7 +66,7 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     let relay = if request.detach { None } else { Some(Relay::new()?) };
     let target = Target { cgroup: &cgroup, subs: &subs, init: pid, may_be_frozen: request.ignore_paused };
     let joined = launch::join(plan, &target, log).within("unable to start container process")?;
-    begin(joined, request, relay)
+    begin(joined, &target, request, relay)
 }
 
 /// A pidfd of init, taken before the look at who it is: pids come again.
@@ -241,7 +242,7 @@ fn plan(
 }
 
 /// Hands out what was asked for, starts the program, and stays with it unless detached.
-fn begin(joined: Joined, request: &Request, mut relay: Option<Relay>) -> Result<i32> {
+fn begin(joined: Joined, target: &Target<'_>, request: &Request, mut relay: Option<Relay>) -> Result<i32> {
     let Joined { child, mut link, mut console, filter } = joined;
     if let Some(master) = console.take() {
         match (&request.console_socket, &mut relay) {
@@ -254,7 +255,8 @@ fn begin(joined: Joined, request: &Request, mut relay: Option<Relay>) -> Result<
         create::send_pidfd(path, &child)?;
     }
     link.proceed(&filter)?;
-    start::wait_for_exec(&mut link, Deadline::never()).within("unable to start container process")?;
+    let patience = Patience { deadline: Deadline::never(), look: &|| target.look() };
+    start::wait_for_exec(&mut link, patience).within("unable to start container process")?;
     // Last: a client that finds it goes on.
     if let Some(path) = &request.pid_file {
         create::write_pid_file(path, child.pid())?;

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
+use crate::error::{OnSys, Result};
 use crate::plan::hooks::HookState;
+use crate::sys::process;
 
 /// `state.json` in the container's directory. Readers of another version refuse what they cannot know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Record {
     /// Init, once it is ready; none while the container is being created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
+    /// Who creates it, while it is being created: who may wait for ever for a hook, and is ended by `delete --force`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<Init>,
     pub cgroup: cgroup::Record,
     /// Its processes keep the keyring of who makes them.
     #[serde(default)]
@@ -42,6 +47,14 @@ pub struct Init {
     pub pid: i32,
     /// Clock ticks since boot: /proc/PID/stat, field 22.
     pub start_time: u64,
+}
+
+impl Init {
+    /// The process of that number, as it is now.
+    pub fn of(pid: i32) -> Result<Self> {
+        let (_, start_time) = process::stat(pid).on("read", format!("/proc/{pid}/stat"))?;
+        Ok(Self { pid, start_time })
+    }
 }
 
 impl Record {

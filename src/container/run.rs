@@ -5,7 +5,9 @@ use std::os::fd::AsFd;
 use super::create::{self, Created, Request};
 use super::store::Store;
 use super::{Id, delete, start};
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, OnSys, Result};
+use crate::handshake::Patience;
 use crate::launch::relay::Relay;
 use crate::log::Log;
 use crate::sys::process::{self, Deadline, Exit};
@@ -66,7 +68,10 @@ pub fn exit_status(exit: Exit) -> i32 {
 
 /// Starts what waits for our word. A container that does not start is removed again.
 fn begin(mut created: Created, log: &Log) -> Result<Created> {
-    let started = start::wait_for_exec(&mut created.link, Deadline::never())
+    let cgroup = Cgroup::from_record(&created.record.cgroup);
+    let look = || cgroup.as_ref().map_or(Ok(()), Cgroup::check_not_frozen_above);
+    let patience = Patience { deadline: Deadline::never(), look: &look };
+    let started = start::wait_for_exec(&mut created.link, patience)
         .within("unable to start container process")
         .and_then(|()| start::run_poststart(&created.record, &created.poststart, log));
     match started {

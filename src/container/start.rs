@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::store::{Entry, GATE};
 use super::{Record, Status};
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, OnSys, Result};
-use crate::handshake::{Answer, Main};
+use crate::handshake::{Answer, Main, Patience};
 use crate::hooks;
 use crate::launch::notify::{self, Proxy};
 use crate::log::Log;
@@ -51,7 +52,9 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
     let deadline =
         if unbounded { Deadline::never() } else { Deadline::after(PATIENCE + Duration::from_secs(extra)) };
     let mut link = Main::over(knock);
-    wait_for_exec(&mut link, deadline).within("unable to start container process")?;
+    let cgroup = Cgroup::from_record(&record.cgroup)?;
+    let patience = Patience { deadline, look: &|| cgroup.check_not_frozen_above() };
+    wait_for_exec(&mut link, patience).within("unable to start container process")?;
     poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)?;
     match notify {
         Some(proxy) => wait_until_ready(entry, &record, proxy, log),
@@ -78,8 +81,8 @@ fn wrong<T>(text: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {
 
 /// End of file is success: the connection closed when the program was executed. So is init's death by a signal from
 /// outside: the container ran into its end.
-pub fn wait_for_exec(link: &mut Main, deadline: Deadline) -> Result<()> {
-    match link.hear("executing the program", deadline, |_| Ok(()))? {
+pub fn wait_for_exec(link: &mut Main, patience: Patience<'_>) -> Result<()> {
+    match link.hear("executing the program", patience, |_| Ok(()))? {
         Answer::Gone => Ok(()),
         a => Err(Error::bug(format!("init said {a:?} after its start"))),
     }

@@ -12,12 +12,16 @@ use super::status::{self, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, OnSys, Result, compat};
 use crate::sys::fs::{self, OFlag, Resolve};
+use crate::sys::process::Deadline;
 use crate::sys::{Errno, cred};
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
 const LIMITS: &str = "resources.json";
 pub const GATE: &str = "start.sock";
+
+/// How long a verb waits for another one on the same container.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The directory that holds all containers of one `--root`.
 pub struct Store {
@@ -128,7 +132,11 @@ impl Entry {
 
     /// One verb at a time changes a container; the lock goes with the process. Afterwards the directory may be gone.
     pub fn lock(&self) -> Result<()> {
-        self.hold(&self.dir)
+        self.lock_until(Deadline::after(WAIT))
+    }
+
+    pub fn lock_until(&self, deadline: Deadline) -> Result<()> {
+        self.hold(&self.dir, deadline)
     }
 
     /// For a verb that stays when it has done its work.
@@ -141,13 +149,11 @@ impl Entry {
     pub fn lock_limits(&self) -> Result<OwnedFd> {
         let file = fs::openat2(&self.dir, CONFIG, OFlag::O_RDONLY, 0, Resolve::BENEATH)
             .on("open", self.path.join(CONFIG).display())?;
-        self.hold(&file)?;
+        self.hold(&file, Deadline::after(WAIT))?;
         Ok(file)
     }
 
-    fn hold(&self, file: &OwnedFd) -> Result<()> {
-        const WAIT: std::time::Duration = std::time::Duration::from_secs(10);
-        let deadline = crate::sys::process::Deadline::after(WAIT);
+    fn hold(&self, file: &OwnedFd, deadline: Deadline) -> Result<()> {
         loop {
             match fs::lock(file, false) {
                 Ok(()) => return Ok(()),

@@ -148,6 +148,13 @@ impl Error {
         self
     }
 
+    /// Another failure of the same undertaking, which must be told too.
+    pub fn and(mut self, other: &Self) -> Self {
+        let before = self.0.hint.take().map(|h| h + "; ").unwrap_or_default();
+        self.0.hint = Some(format!("{before}also: {other}"));
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

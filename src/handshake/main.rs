@@ -1,6 +1,7 @@
 //! Main's end.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::child::program_frame;
 use super::{MAX_FRAME, Program, Tag, decode, frame, parse};
@@ -12,6 +13,30 @@ use crate::sys::{Errno, socket};
 pub struct Main {
     fd: OwnedFd,
     buf: Vec<u8>,
+}
+
+/// How long to wait, and for whom not to.
+#[derive(Clone, Copy)]
+pub struct Patience<'a> {
+    pub deadline: Deadline,
+    /// After each second of silence; it may know why there will never be a word.
+    pub look: &'a dyn Fn() -> Result<()>,
+}
+
+impl Patience<'_> {
+    /// Until there is something to read; false when the time is over.
+    pub fn poll(&self, fd: BorrowedFd<'_>) -> Result<bool> {
+        loop {
+            let soon = self.deadline.or_after(Duration::from_secs(1));
+            if !poll_read(&[fd], soon).on("wait for", "the container's init")?.is_empty() {
+                return Ok(true);
+            }
+            (self.look)()?;
+            if self.deadline.passed() {
+                return Ok(false);
+            }
+        }
+    }
 }
 
 /// What init answered last.
@@ -58,12 +83,12 @@ impl Main {
     pub fn hear(
         &mut self,
         doing: &'static str,
-        deadline: Deadline,
+        patience: Patience<'_>,
         mut console: impl FnMut(OwnedFd) -> Result<()>,
     ) -> Result<Answer> {
         self.buf.resize(MAX_FRAME, 0);
         loop {
-            if poll_read(&[self.fd.as_fd()], deadline).on("wait for", "the container's init")?.is_empty() {
+            if !patience.poll(self.fd.as_fd())? {
                 return Err(Error::new(
                     Kind::Timeout,
                     format!("the container's init timed out while {doing}"),
@@ -91,7 +116,7 @@ impl Main {
 }
 
 impl AsFd for Main {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }

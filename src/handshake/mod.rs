@@ -21,7 +21,7 @@ mod child;
 mod main;
 
 pub use child::{Born, Child, Continued, Joining, Line, Mapped, Ready};
-pub use main::{Answer, Main};
+pub use main::{Answer, Main, Patience};
 
 use serde::{Deserialize, Serialize};
 

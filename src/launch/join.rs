@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::{PATIENCE, compile, expect, fenced, set_oom_score_adj};
+use super::{compile, expect, fenced, set_oom_score_adj};
 use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::{Entrance, Sub, Way};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
-use crate::handshake::{self, Answer, Main, Program};
+use crate::handshake::{self, Answer, Main, Patience, Program};
 use crate::init;
 use crate::log::Log;
 use crate::plan::join::{ForJoiner, ForMain, Plan};
@@ -21,6 +21,13 @@ pub struct Target<'a> {
     pub init: i32,
     /// A frozen cgroup holds the process until it is thawed.
     pub may_be_frozen: bool,
+}
+
+impl Target<'_> {
+    /// Why a process that comes may never say a word.
+    pub fn look(&self) -> Result<()> {
+        if self.may_be_frozen { Ok(()) } else { self.cgroup.check_not_frozen_above() }
+    }
 }
 
 /// A process in the container, all but its start.
@@ -77,15 +84,16 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
         Some(profile) => compile(profile, log)?,
         None => Program::default(),
     };
-    let deadline = if target.may_be_frozen { Deadline::never() } else { Deadline::after(PATIENCE) };
+    let deadline = if target.may_be_frozen { Deadline::never() } else { Deadline::after(super::PATIENCE) };
+    let patience = Patience { deadline, look: &|| target.look() };
     let mut console = None;
     let child = if plan.joiner.namespaces & ns::NEWPID == 0 {
         drop(report);
         stage
     } else {
-        adopt(stage, &report, &mut link, deadline, &mut console)?
+        adopt(stage, &report, &mut link, patience, &mut console)?
     };
-    match expect(&mut link, Answer::Ready, "preparing the program", deadline, &mut console) {
+    match expect(&mut link, Answer::Ready, "preparing the program", patience, &mut console) {
         Err(e) if e.kind() == Kind::Died => return Err(died(e)),
         r => r?,
     }
@@ -117,11 +125,11 @@ fn adopt(
     stage: Child,
     report: &OwnedFd,
     link: &mut Main,
-    deadline: Deadline,
+    patience: Patience<'_>,
     console: &mut Option<OwnedFd>,
 ) -> Result<Child> {
     let mut word = [0; 4];
-    if process::poll_read(&[report.as_fd()], deadline).on("wait for", "the process")?.is_empty() {
+    if !patience.poll(report.as_fd())? {
         return Err(
             Error::new(Kind::Timeout, "timed out while joining the container").at_stage(Stage::Intermediate)
         );
@@ -133,7 +141,7 @@ fn adopt(
             Ok(child)
         }
         // It ended; its last word says why.
-        _ => match expect(link, Answer::Ready, "joining the container", deadline, console) {
+        _ => match expect(link, Answer::Ready, "joining the container", patience, console) {
             Err(e) if e.kind() == Kind::Died => Err(died(e)),
             Err(e) => Err(e),
             Ok(()) => Err(Error::bug("the joining process reported no process")),

@@ -11,7 +11,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, OnSys, Result, Stage};
-use crate::handshake::{self, Answer, Main, Program};
+use crate::handshake::{self, Answer, Main, Patience, Program};
 use crate::hooks;
 use crate::log::Log;
 use crate::plan::{self, ForInit, ForMain, Plan};
@@ -41,10 +41,11 @@ pub fn launch(
     let init_hooks_bounded = init.hooks.create_container.iter().all(|h| h.timeout.is_some());
     let hook_time: Duration = init.hooks.create_container.iter().filter_map(|h| h.timeout).sum();
     let (mut link, child) = give_birth(&mut main, init, cgroup)?;
+    let look = || cgroup.check_not_frozen_above();
     let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
         let deadline =
             if init_hooks_bounded { Deadline::after(PATIENCE + hook_time) } else { Deadline::never() };
-        expect(link, Answer::Ready, "preparing the program", deadline, console)
+        expect(link, Answer::Ready, "preparing the program", Patience { deadline, look: &look }, console)
     });
     match done {
         Ok(console) => Ok(Launched { child, link, console, poststart: main.hooks.poststart }),
@@ -86,7 +87,7 @@ fn converse(
         link,
         Answer::Mounted,
         "assembling the root file system",
-        Deadline::after(PATIENCE),
+        Patience { deadline: Deadline::after(PATIENCE), look: &|| cgroup.check_not_frozen_above() },
         &mut console,
     )?;
     if let Some(r) = resources {
@@ -125,10 +126,10 @@ fn expect(
     link: &mut Main,
     wanted: Answer,
     doing: &'static str,
-    deadline: Deadline,
+    patience: Patience<'_>,
     console: &mut Option<OwnedFd>,
 ) -> Result<()> {
-    let answer = link.hear(doing, deadline, |fd| {
+    let answer = link.hear(doing, patience, |fd| {
         *console = Some(fd);
         Ok(())
     })?;
@@ -235,7 +236,8 @@ fn through_intermediate(
         }
         // It died; its last word says why.
         _ => {
-            expect(link, Answer::Ready, "joining namespaces", Deadline::after(PATIENCE), &mut None)?;
+            let patience = Patience { deadline: Deadline::after(PATIENCE), look: &|| Ok(()) };
+            expect(link, Answer::Ready, "joining namespaces", patience, &mut None)?;
             Err(Error::bug("the intermediate process reported no init"))
         }
     }

@@ -150,7 +150,7 @@ impl Drop for Child {
 
 /// How long a process may take to die of SIGKILL: one that the kernel holds (a frozen cgroup above ours, a dead file
 /// server) dies later, or never, and is not waited for.
-const DYING: Duration = Duration::from_secs(10);
+const DYING: Duration = Duration::from_secs(2);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,6 +382,12 @@ impl Deadline {
 
     pub fn never() -> Self {
         Self(None)
+    }
+
+    /// This one, or after `d` where that is sooner.
+    pub fn or_after(self, d: Duration) -> Self {
+        let other = Self::after(d);
+        Self(self.0.into_iter().chain(other.0).min())
     }
 
     /// For poll(2): the time left, none for ever.

@@ -1,10 +1,15 @@
 //! The v1 freezer, which may fail to freeze, and holds back even SIGKILL.
 
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cgroup::dir::Dir;
+use crate::cgroup::dir::{self, Dir};
+use crate::cgroup::walk::{self, Visitor};
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::Errno;
+use crate::sys::fs::{self, AT_FDCWD};
+use crate::sys::process::Deadline;
 
 const STATE: &str = "freezer.state";
 
@@ -36,6 +41,33 @@ fn try_freeze(dir: &Dir) -> Result<()> {
         }
     }
     Err(Error::new(Kind::Timeout, "unable to freeze").within(at()))
+}
+
+/// Also what is frozen below by itself: a container may have frozen some of its own.
+pub fn thaw_all(dir: &Dir) -> Result<()> {
+    struct Thaw;
+    impl Visitor for Thaw {
+        fn enter(&mut self, cgroup: BorrowedFd<'_>) {
+            let _ = dir::write_at(cgroup, STATE, "THAWED");
+        }
+    }
+    thaw(dir)?;
+    if let Ok(fd) = dir.fd() {
+        walk::below(fd, Deadline::never(), &mut Thaw);
+    }
+    Ok(())
+}
+
+/// The cgroup above that is frozen, and this with it.
+pub fn frozen_above(dir: &Dir) -> Option<PathBuf> {
+    let says_yes = |at: &Path, file: &str| fs::read_value_at(AT_FDCWD, at.join(file)).is_ok_and(|v| v == "1");
+    if !says_yes(&dir.path(), "freezer.parent_freezing") {
+        return None;
+    }
+    let mut above = dir.ancestors();
+    let nearest = above.iter().rposition(|at| says_yes(at, "freezer.self_freezing"));
+    // Beyond what is mounted here, if it is none of them.
+    Some(above.swap_remove(nearest.unwrap_or(0)))
 }
 
 pub fn thaw(dir: &Dir) -> Result<()> {

@@ -170,6 +170,13 @@ impl Hierarchies {
                 return Err(super::unexpectedly_frozen(&m.dir));
             }
         }
+        // A new one at the top cannot be frozen.
+        if m.has("freezer")
+            && m.dir.below_mountpoint().contains('/')
+            && let Some(by) = freezer::frozen_above(&m.dir)
+        {
+            return Err(super::frozen_from_above(&by));
+        }
         if m.has("cpuset") {
             cpuset::fill(&m.dir, r, fresh)?;
         }

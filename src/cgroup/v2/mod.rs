@@ -255,17 +255,24 @@ pub fn is_frozen(dir: &Dir) -> Result<bool> {
     }
 }
 
-/// Freezes and waits for it, at most ten seconds; thaws again when that fails.
-pub fn freeze(dir: &Dir) -> Result<()> {
+/// The cgroup above that is frozen, and this with it.
+pub fn frozen_above(dir: &Dir) -> Option<PathBuf> {
+    let is_frozen =
+        |at: &PathBuf| fs::read_value_at(AT_FDCWD, at.join("cgroup.freeze")).is_ok_and(|v| v == "1");
+    dir.ancestors().into_iter().rfind(is_frozen)
+}
+
+/// Freezes and waits for it, at most `limit`; thaws again when that fails.
+pub fn freeze(dir: &Dir, limit: Duration) -> Result<()> {
     let at = dir.path().join("cgroup.freeze");
     dir.write("cgroup.freeze", "1").on("freeze", at.display())?;
-    if dir.wait_event("frozen", "1", Deadline::after(Duration::from_secs(10))) {
+    if dir.wait_event("frozen", "1", Deadline::after(limit)) {
         return Ok(());
     }
     let _ = dir.write("cgroup.freeze", "0");
     Err(Error::new(
         Kind::Timeout,
-        format!("timeout of 10s reached waiting for the cgroup {} to freeze", at.display()),
+        format!("timeout of {}s reached waiting for the cgroup {} to freeze", limit.as_secs(), at.display()),
     ))
 }
 
