@@ -74,6 +74,11 @@ pub fn run_in(hook: &Hook, cwd: Option<BorrowedFd<'_>>, state: &[u8], what: &str
     outcome.map_err(|e| e.at_stage(Stage::Hook)).within_with(|| format!("error running {what}"))
 }
 
+/// Runs a program of ours that is no hook: nothing on its standard input, and what it said in the error.
+pub fn program(program: &Hook) -> Result<()> {
+    start_and_wait(program, None, &[])
+}
+
 fn start_and_wait(hook: &Hook, cwd: Option<BorrowedFd<'_>>, state: &[u8]) -> Result<()> {
     let path = || hook.path.to_string_lossy().into_owned();
     let deadline = hook.timeout.map_or(Deadline::never(), Deadline::after);

@@ -5,11 +5,13 @@ use crate::error::{OnSys, Result};
 use crate::sys::cred::{self, Caps};
 use crate::sys::fs;
 
+#[derive(Default)]
 pub struct Host {
     pub layout: cgroup::Layout,
     /// What the runtime itself may give away.
     pub caps: Caps,
     pub euid: u32,
+    pub egid: u32,
     pub apparmor: bool,
     pub selinux: bool,
 }
@@ -20,6 +22,7 @@ pub fn probe() -> Result<Host> {
         layout: cgroup::detect()?,
         caps: permitted,
         euid: cred::geteuid(),
+        egid: cred::getegid(),
         apparmor: has_apparmor(),
         selinux: has_selinux(),
     })

@@ -22,6 +22,7 @@ pub struct Case {
     /// The state root that `--root` names.
     pub root: PathBuf,
     counter: Cell<u32>,
+    prefix: RefCell<Vec<String>>,
     last_acts: RefCell<Vec<Vec<String>>>,
 }
 
@@ -74,7 +75,14 @@ impl Case {
         fs::create_dir(&dir).expect("a temporary directory");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("its mode");
         let root = dir.join("root");
-        Case { token, dir, root, counter: Cell::new(0), last_acts: RefCell::default() }
+        Case {
+            token,
+            dir,
+            root,
+            counter: Cell::new(0),
+            prefix: RefCell::default(),
+            last_acts: RefCell::default(),
+        }
     }
 
     fn count(&self) -> u32 {
@@ -119,7 +127,12 @@ impl Case {
 
     /// A call with exactly these arguments.
     pub fn bare<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Call {
-        Call::new(runtime::binary(), &self.path("call")).args(args)
+        Call::new(runtime::binary(), &self.path("call")).args(args).under(self.prefix.borrow().iter())
+    }
+
+    /// From now on every call of the runtime goes through this other program.
+    pub fn call_under(&self, words: &[&str]) {
+        *self.prefix.borrow_mut() = words.iter().map(|w| w.to_string()).collect();
     }
 
     /// Calls one verb and waits for its end.

@@ -16,6 +16,7 @@ mod leaks;
 mod ledger;
 mod runtime;
 mod terminal;
+mod user;
 
 pub use bundle::{Bundle, default_config};
 pub use call::{Call, Output, Running, adopt, wait_for_adopted};
@@ -24,6 +25,7 @@ pub use container::Container;
 pub use ledger::skip;
 pub use runtime::{binary, is_reference, name};
 pub use terminal::{ConsoleSocket, Pty};
+pub use user::{SAILOR, SUBORDINATE};
 
 pub use serde_json::{Value, json};
 

@@ -29,6 +29,7 @@ mod process;
 mod ps;
 mod rlimits;
 mod root;
+mod rootless;
 mod run;
 mod schedule;
 mod seccomp;

@@ -61,6 +61,27 @@ pub struct Cgroup {
     owner: Owner,
     /// The way to the owner, if that is systemd.
     driver: Option<systemd::Driver>,
+    rootless: Rootless,
+}
+
+/// Are refusals to be forgiven that an ordinary user meets, and root of a user namespace? As runc's `--rootless`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rootless {
+    /// If we are one.
+    #[default]
+    Auto,
+    Yes,
+    No,
+}
+
+impl Rootless {
+    fn holds(self) -> bool {
+        match self {
+            Self::Auto => crate::sys::cred::geteuid() != 0 || crate::sys::ns::in_user_namespace(),
+            Self::Yes => true,
+            Self::No => false,
+        }
+    }
 }
 
 /// Where the files are.
@@ -123,19 +144,24 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 impl Cgroup {
     /// Decides where the cgroup is; touches nothing.
     pub fn plan(layout: &Layout, cgroups_path: Option<&str>, id: &str) -> Result<Self> {
-        Self::plan_with(layout, cgroups_path, id, false)
+        Self::plan_with(layout, cgroups_path, id, Rootless::No)
     }
 
     /// `rootless`: without a path of the user's, a hierarchy that refuses permission is left out rather than an
     /// error, as in runc.
-    pub fn plan_with(layout: &Layout, cgroups_path: Option<&str>, id: &str, rootless: bool) -> Result<Self> {
+    pub fn plan_with(
+        layout: &Layout,
+        cgroups_path: Option<&str>,
+        id: &str,
+        rootless: Rootless,
+    ) -> Result<Self> {
         let place = path::place(cgroups_path, id)?;
-        let tolerant = rootless && cgroups_path.is_none_or(str::is_empty);
+        let tolerant = cgroups_path.is_none_or(str::is_empty) && rootless.holds();
         let tree = match layout.mode() {
             Mode::None if tolerant => Tree::None,
             _ => Tree::plan(layout, &place, tolerant)?,
         };
-        Ok(Self { tree, owner: Owner::Us, driver: None })
+        Ok(Self { tree, owner: Owner::Us, driver: None, rootless })
     }
 
     /// That of a scope of systemd's, `slice:prefix:name`; `annotations` may set properties of it. Nothing is made yet,
@@ -150,12 +176,13 @@ impl Cgroup {
         let place = path::place(Some(&format!("/{}", driver.place()?)), id)?;
         // Devices are beyond a user's systemd, as they are beyond the user.
         let tree = Tree::plan(layout, &place, driver.scope().user)?;
-        Ok(Self { tree, owner: Owner::Systemd(driver.scope().clone()), driver: Some(driver) })
+        let owner = Owner::Systemd(driver.scope().clone());
+        Ok(Self { tree, owner, driver: Some(driver), rootless: Rootless::Auto })
     }
 
     /// No cgroup of its own: `--cgroup-manager=disabled`.
     pub fn none() -> Self {
-        Self { tree: Tree::None, owner: Owner::Us, driver: None }
+        Self { tree: Tree::None, owner: Owner::Us, driver: None, rootless: Rootless::Auto }
     }
 
     /// Opens nothing yet. The record may have been tampered with: its paths are checked as a plan's are.
@@ -182,7 +209,7 @@ impl Cgroup {
             }
             _ => None,
         };
-        Ok(Self { tree, owner: r.owner.clone(), driver })
+        Ok(Self { tree, owner: r.owner.clone(), driver, rootless: Rootless::Auto })
     }
 
     pub fn record(&self) -> Record {
@@ -330,10 +357,17 @@ impl Cgroup {
         if let Some(driver) = &self.driver {
             driver.set_devices(rules)?;
         }
-        match &self.tree {
+        let done = match &self.tree {
             Tree::V1(h) => h.apply_devices(rules),
             Tree::V2(t) => t.apply_devices(rules),
             Tree::None => Ok(()),
+        };
+        match done {
+            // As runc: without rights over them there are none over devices either, in a user namespace.
+            Err(e) if matches!(e.errno(), Some(Errno::EPERM | Errno::EACCES)) && self.rootless.holds() => {
+                Ok(())
+            }
+            done => done,
         }
     }
 

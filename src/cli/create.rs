@@ -61,7 +61,7 @@ impl Common {
             foreground,
             gate,
             manager: global.manager()?,
-            rootless: global.is_rootless(),
+            rootless: global.rootless()?,
         };
         Ok((Id::parse(&self.id)?, request))
     }

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::cgroup::Rootless;
 use crate::container::create::Manager;
 use crate::container::store::default_root;
 use crate::container::{Entry, Id, Store};
@@ -63,8 +64,8 @@ pub struct Global {
     /// cgroupfs, systemd or disabled
     #[arg(long, value_name = "MANAGER")]
     cgroup_manager: Option<String>,
-    /// Accepted for runc's sake: true, false or auto
-    #[arg(long, value_name = "WHEN", default_value = "auto", hide = true)]
+    /// Ignore cgroup permission errors: true, false or auto
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
     rootless: String,
     /// Accepted for runc's sake: criu is found in PATH
     #[arg(long, value_name = "PATH", hide = true)]
@@ -140,7 +141,20 @@ impl Global {
 
     /// For verbs that make a container.
     fn store_to_make(&self) -> Result<Store> {
-        Store::open(&self.root(), true)
+        if let Some(dir) = self.root.as_ref().filter(|r| !r.as_os_str().is_empty()) {
+            return Store::open(dir, true);
+        }
+        let root = default_root();
+        let users = !root.starts_with("/run/orlop");
+        let store = Store::open(&root, true).map_err(|e| match e.kind() {
+            Kind::Denied if users => e.hint("$XDG_RUNTIME_DIR must be the user's own"),
+            Kind::Denied => e.hint("set XDG_RUNTIME_DIR, or name another directory with --root"),
+            _ => e,
+        })?;
+        if users {
+            store.keep()?;
+        }
+        Ok(store)
     }
 
     /// For verbs about a container that is there.
@@ -152,11 +166,15 @@ impl Global {
         }
     }
 
-    /// What runc makes of --rootless: how strictly cgroups are taken.
-    fn is_rootless(&self) -> bool {
+    /// In Go's words for true and false, and `auto` or nothing.
+    fn rootless(&self) -> Result<Rootless> {
         match self.rootless.as_str() {
-            "auto" => crate::sys::cred::geteuid() != 0,
-            word => word == "true",
+            "auto" | "" => Ok(Rootless::Auto),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless::Yes),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless::No),
+            other => {
+                Err(Error::new(Kind::Usage, format!("invalid --rootless {other:?}: true, false or auto")))
+            }
         }
     }
 

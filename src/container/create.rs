@@ -10,7 +10,7 @@ use super::id::Id;
 use super::record::{Init, Record};
 use super::status::boot_id;
 use super::store::{Entry, GATE, Store};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Rootless};
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::handshake::Main;
 use crate::hooks;
@@ -39,8 +39,7 @@ pub struct Request {
     /// `create`: a gate in the state directory; `run`: our own word.
     pub gate: bool,
     pub manager: Manager,
-    /// Hierarchies that refuse permission are left out.
-    pub rootless: bool,
+    pub rootless: Rootless,
 }
 
 /// Who manages cgroups.

@@ -13,7 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, OnSys, Result, compat};
 use crate::sys::fs::{self, OFlag, Resolve};
 use crate::sys::process::Deadline;
-use crate::sys::{Errno, cred};
+use crate::sys::{Errno, cred, ns};
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
@@ -42,9 +42,7 @@ fn is_real_root() -> bool {
     if cred::geteuid() != 0 {
         return false;
     }
-    let map = fs::read_file("/proc/self/uid_map", 1 << 16).unwrap_or_default();
-    let whole = String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"]);
-    whole || map.is_empty() || std::env::var_os("USER").is_some_and(|user| user == "root")
+    !ns::in_user_namespace() || std::env::var_os("USER").is_some_and(|user| user == "root")
 }
 
 impl Store {
@@ -62,6 +60,15 @@ impl Store {
         }
         let dir = fs::open(&absolute, OFlag::O_RDONLY | OFlag::O_DIRECTORY).on("open", absolute.display())?;
         Ok(Self { path: absolute, dir })
+    }
+
+    /// Whoever tidies $XDG_RUNTIME_DIR leaves alone what has the sticky bit (XDG Base Directory Specification).
+    pub fn keep(&self) -> Result<()> {
+        let mode = fs::fstat(&self.dir).on("stat", self.path.display())?.mode & 0o7777;
+        if mode == 0o1700 {
+            return Ok(());
+        }
+        fs::fchmod(&self.dir, 0o1700).on("set the sticky bit of", self.path.display())
     }
 
     /// As [`Store::open`], but a root that is not there is a store without containers.

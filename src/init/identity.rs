@@ -3,7 +3,7 @@
 use crate::error::{Error, OnSys, Result};
 use crate::plan::identity::{CapSets, Identity};
 use crate::sys::cred::{self, Caps};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, fs, mount, process};
 
 pub fn limits(plan: &Identity) -> Result<()> {
     plan.rlimits.iter().try_for_each(|l| l.apply(0))
@@ -34,8 +34,10 @@ pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
         cred::limit_bounding(caps.bounding).on("limit", "the capability bounding set")?;
     }
     match cred::set_groups(&plan.groups) {
-        // A user namespace that denies setgroups(2): nothing to drop is nothing lost.
-        Err(Errno::EPERM) if plan.groups.is_empty() => {}
+        // A user namespace that denies setgroups(2): nothing to drop is nothing lost. As runc, root of one that was made
+        // so before us gets along with the groups that he has.
+        Err(Errno::EPERM) if plan.groups.is_empty() || (plan.groups_if_possible && setgroups_is_denied()) => {
+        }
         r => r.on("set", "supplementary groups").map_err(|e| e.pointer("/process/user/additionalGids"))?,
     }
     cred::keep_caps(true).on("set", "keep capabilities")?;
@@ -57,6 +59,14 @@ pub fn assume(plan: &Identity, until_exec: Caps) -> Result<()> {
     }
     process::umask(plan.umask);
     Ok(())
+}
+
+fn setgroups_is_denied() -> bool {
+    let read = || {
+        let proc = mount::private_procfs(true)?;
+        fs::read_text_at(&proc, "self/setgroups", fs::Resolve::BENEATH_LINKS)
+    };
+    read().is_ok_and(|word| word.trim() == "deny")
 }
 
 fn take(caps: &CapSets, until_exec: Caps) -> Result<()> {

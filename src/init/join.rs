@@ -12,6 +12,7 @@ use super::root::Root;
 use super::{console, exec, fds, identity, kernel, load, schedule, session};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
 use crate::handshake::{Child, Joining, Line, Program};
+use crate::plan::exec::set_oom_score_adj;
 use crate::plan::identity::Rlimit;
 use crate::plan::join::{Door, Entrance, ForJoiner};
 use crate::plan::namespaces::name;
@@ -46,8 +47,15 @@ struct Ready {
 }
 
 fn become_process(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &Line) -> Result<Side> {
-    // Without main nobody would know of us. Main is not dumpable, and so we were born.
+    // Without main nobody would know of us. Main is not dumpable, and so we were born; or become it now.
     process::die_with_parent(signal::SIGKILL).on("set", "parent-death signal")?;
+    if let Some(adj) = plan.oom_score_adj {
+        // With the rights that we have here.
+        set_oom_score_adj("self", adj)?;
+    }
+    if plan.is_shown_at_first() {
+        hide()?;
+    }
     if let Some(cpus) = &plan.affinity.0 {
         sched::set_affinity(0, cpus).on("set", "initial CPU affinity")?;
     }

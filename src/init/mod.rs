@@ -69,12 +69,20 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } =
         plan;
 
-    hide()?;
+    if namespaces.shown_until_mapped {
+        process::die_with_parent(sys::signal::SIGKILL)
+            .map_err(|e| Error::sys("set", "parent-death signal", e))?;
+    } else {
+        hide()?;
+    }
     session::lead()?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
     let (link, pid) = line.born().wait_for_go()?;
     if namespaces.own_user {
         identity::become_root()?;
+        if let Some(offsets) = &namespaces.time {
+            session::new_time(offsets)?;
+        }
         hide()?;
     }
     session::enter_namespaces(&namespaces)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::root::{Make, Root, describe};
 use crate::error::{Context, Error, Kind, OnSys, Result};
-use crate::plan::mounts::{Hierarchy, HierarchySource, MountStep, NewFs, What};
+use crate::plan::mounts::{Dress, Hierarchy, HierarchySource, MountStep, NewFs, What};
 use crate::sys::mount::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Attr};
 use crate::sys::{Errno, fs};
 
@@ -215,7 +215,12 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
             e
         }
     };
-    let ctx = mount::open_fs(&fstype).map_err(unknown)?;
+    let ctx = match mount::open_fs(&fstype) {
+        Err(e) if new.instead.is_some() && is_refusal(e) => {
+            return Ok(Some((bound(new.instead, &new.fstype, target)?, at)));
+        }
+        r => r.map_err(unknown)?,
+    };
     let refused = |e: Errno, what: String| {
         let e = Error::sys(what, target.display().to_string(), e);
         match ctx.complaint() {
@@ -239,20 +244,48 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
         let mode = CString::new(format!("{:o}", covered.mode & 0o7777)).unwrap_or_default();
         ctx.set_string(c"mode", &mode).map_err(|e| refused(e, "set mode of".into()))?;
     }
-    if let Err(e) = ctx.create() {
-        return match new.instead {
-            Some((path, dress)) if matches!(e, Errno::EPERM | Errno::EBUSY) => {
-                Ok(Some((dress.clone_of(&path)?, at)))
-            }
-            _ => Err(refused(e, format!("mount {} at", new.fstype))),
-        };
-    }
-    let tree = ctx.mount(0).on("mount", target.display())?;
+    // Whether a user namespace may have another proc or sysfs is asked only when it is mounted.
+    let tree = match ctx.create().and_then(|()| ctx.mount(0)) {
+        Err(e) if new.instead.is_some() && is_refusal(e) => {
+            return Ok(Some((bound(new.instead, &new.fstype, target)?, at)));
+        }
+        r => r.map_err(|e| match revealing(e, &new.fstype, target) {
+            Some(e) => e,
+            None => refused(e, format!("mount {} at", new.fstype)),
+        })?,
+    };
     if new.copy_up && there {
         super::copyup::copy(root, target, &tree).on("copy up", target.display())?;
     }
     mount::set_attr(&tree, attr, false).on("set attributes of", target.display())?;
     Ok(Some((tree, at)))
+}
+
+/// Of a user namespace that does not own what the file system would show.
+fn is_refusal(e: Errno) -> bool {
+    matches!(e, Errno::EPERM | Errno::EBUSY)
+}
+
+/// What stands in for a new file system.
+fn bound(instead: Option<(PathBuf, Dress)>, fstype: &str, target: &Path) -> Result<OwnedFd> {
+    let (path, dress) = instead.ok_or_else(|| Error::bug("nothing to bind instead"))?;
+    match dress.clone_of(&path) {
+        // An ordinary user's container may have no cgroup. What else is there must not be seen, and not be written to,
+        // through a /sys below (CVE-2023-25809).
+        Err(e) if e.errno() == Some(Errno::ENOENT) && fstype == "cgroup2" => {
+            super::paths::empty_dir().on("cover", target.display())
+        }
+        tree => tree,
+    }
+}
+
+/// The kernel makes no procfs or sysfs for a user namespace that sees only part of the one outside.
+fn revealing(e: Errno, fstype: &str, target: &Path) -> Option<Error> {
+    (e == Errno::EPERM && matches!(fstype, "proc" | "sysfs")).then(|| {
+        Error::sys(format!("mount {fstype} at"), target.display().to_string(), e).hint(format!(
+            "in a user namespace a new {fstype} needs a namespace of its own (pid, network), and one outside of which no part is masked or covered"
+        ))
+    })
 }
 
 /// A tmpfs with one directory a hierarchy, and links for controllers that share one: what v1 systems have at
@@ -286,6 +319,7 @@ fn cgroup_v1(
         .on("open", shown.display())?;
         let tree = match h.source {
             HierarchySource::Bind(tree) => tree,
+            HierarchySource::Path(path, dress) => dress.clone_of(&path)?,
             HierarchySource::New(options) => new_hierarchy(&options).on("mount", shown.display())?,
         };
         mount::set_attr(&tree, Attr { set, ..Attr::default() }, false)

@@ -66,7 +66,7 @@ impl Cover {
 }
 
 /// A read-only tmpfs of one inode.
-fn empty_dir() -> crate::sys::Result<OwnedFd> {
+pub fn empty_dir() -> crate::sys::Result<OwnedFd> {
     let ctx = mount::open_fs(c"tmpfs")?;
     ctx.set_string(c"nr_blocks", c"1")?;
     ctx.set_string(c"nr_inodes", c"1")?;

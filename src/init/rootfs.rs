@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::root::Root;
 use super::{devices, fds, mounts, paths};
 use crate::error::{Error, Kind, OnSys, Result};
-use crate::plan::paths::Paths;
+use crate::plan::paths::{Paths, null_tree};
 use crate::plan::rootfs::{Enter, Rootfs, clone_root, libc_free};
 use crate::sys::fs;
 use crate::sys::mount::{self, ATTR_RDONLY, Attr};
@@ -44,7 +44,12 @@ fn kernel_mounts(root: &Root) -> [Option<u64>; 2] {
 
 /// All mounts and devices, in the root's own tree.
 pub fn assemble(plan: Rootfs) -> Result<(Root, Rest)> {
-    let Rootfs { tree, path, enter, share, mounts, dev, paths, readonly, propagation, readonly_later } = plan;
+    let Rootfs { tree, path, enter, share, mounts, dev, mut paths, readonly, propagation, readonly_later } =
+        plan;
+    // Main could not; while the host's is where it was.
+    if paths.null.is_none() && !paths.masked.is_empty() {
+        paths.null = Some(null_tree()?);
+    }
     let tree = match tree {
         Some(tree) => tree,
         None => clone_root(&path, propagation)?,

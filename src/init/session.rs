@@ -2,7 +2,7 @@
 
 use crate::error::{Error, OnSys, Result};
 use crate::plan::namespaces::{self, ForInit};
-use crate::sys::{self, Errno, keyring, ns, process, signal};
+use crate::sys::{self, Errno, fs, keyring, ns, process, signal};
 
 /// Default signals and a new session, before anything else: the caller's tty must not reach the container.
 pub fn lead() -> Result<()> {
@@ -25,6 +25,20 @@ pub fn enter_namespaces(plan: &ForInit) -> Result<()> {
         sys::net::loopback_up().on("bring up", "the loopback interface")?;
     }
     Ok(())
+}
+
+/// In a user namespace of our own a time namespace is made by us, so that it belongs to it. Nobody else is in there, to
+/// whom we could be shown for the moment in which we must be able to open our own file.
+pub fn new_time(offsets: &str) -> Result<()> {
+    ns::unshare(ns::NEWTIME).on("create", "a time namespace")?;
+    process::set_dumpable().on("set", "dumpable")?;
+    if !offsets.is_empty() {
+        namespaces::set_time_offsets(offsets)?;
+    }
+    // It is for our children; execve(2) takes us there only since Linux 6.1.
+    let path = "/proc/self/ns/time_for_children";
+    let made = fs::open(path, fs::OFlag::O_RDONLY).on("open", path)?;
+    ns::join(&made, ns::NEWTIME).on("enter", "the time namespace")
 }
 
 /// A kernel without keyrings has none to leak.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::{compile, expect, fenced, set_oom_score_adj};
+use super::{compile, expect, fenced};
 use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::{Entrance, Sub, Way};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
@@ -41,8 +41,11 @@ pub struct Joined {
 }
 
 pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
-    // The child is born so, and never is anything else before execve(2): what it was has CVE-2016-9962.
-    process::set_not_dumpable().on("clear", "dumpable")?;
+    // The child is born so, and never is anything else before execve(2): what it was has CVE-2016-9962. If it must not
+    // be, it hides before it joins anything.
+    if !plan.joiner.is_shown_at_first() {
+        process::set_not_dumpable().on("clear", "dumpable")?;
+    }
     if process::thread_count_is_wrong() {
         return Err(Error::bug("more than one thread before a fork"));
     }
@@ -157,9 +160,6 @@ fn died(e: Error) -> Error {
 
 /// With our rights: the process has those of the container's user alone.
 fn prepare(main: &ForMain, pid: i32) -> Result<()> {
-    if let Some(adj) = main.oom_score_adj {
-        set_oom_score_adj(pid, adj)?;
-    }
     if let Some(attr) = &main.scheduler {
         sched::set_attr_of(pid, attr).on("set", "scheduler").map_err(|e| e.pointer("/process/scheduler"))?;
     }

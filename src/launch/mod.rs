@@ -1,5 +1,6 @@
 //! The host side of the handshake: from a plan to an init that is ready.
 
+pub mod idmap;
 pub mod join;
 pub mod notify;
 pub mod relay;
@@ -16,7 +17,7 @@ use crate::hooks;
 use crate::log::Log;
 use crate::plan::{self, ForInit, ForMain, Plan};
 use crate::sys::process::{self, Birth, Child, Deadline, Exit};
-use crate::sys::{Errno, fs, ns, socket};
+use crate::sys::{Errno, ns, socket};
 
 /// An init that waits for its start.
 pub struct Launched {
@@ -66,15 +67,13 @@ fn converse(
     if main.staged || cgroup.is_made_around_a_process() {
         cgroup.settle(pid, resources).within("unable to apply cgroup configuration")?;
     }
-    if !main.maps.is_empty() {
-        main.maps.write(pid)?;
-    }
+    idmap::write(&main.maps, pid)?;
     if let Some(uid) = main.cgroup_owner {
         cgroup.delegate(uid).within("unable to apply cgroup configuration")?;
     }
     main.rlimits.iter().try_for_each(|l| l.apply(pid))?;
     if let Some(adj) = main.oom_score_adj {
-        set_oom_score_adj(pid, adj)?;
+        plan::exec::set_oom_score_adj(pid, adj)?;
     }
     link.go(pid)?;
     // Slow and pure: beside the child, while it mounts.
@@ -259,11 +258,7 @@ impl Around {
             back.push((ns::NEWTIME, plan::own_namespace("time")?));
             ns::unshare(ns::NEWTIME).on("create", "a time namespace")?;
             if !offsets.is_empty() {
-                let path = "/proc/self/timens_offsets";
-                let file = fs::open(path, fs::OFlag::O_WRONLY).on("open", path)?;
-                fs::write_once(&file, offsets.as_bytes())
-                    .on("set time offsets", offsets.trim_end().replace('\n', ", "))
-                    .map_err(|e| e.pointer("/linux/timeOffsets"))?;
+                plan::namespaces::set_time_offsets(offsets)?;
             }
         }
         Ok(Self { back })
@@ -275,12 +270,6 @@ impl Around {
         }
         Ok(())
     }
-}
-
-fn set_oom_score_adj(pid: i32, adj: i32) -> Result<()> {
-    let path = format!("/proc/{pid}/oom_score_adj");
-    let write = || fs::write_once(fs::open(&path, fs::OFlag::O_WRONLY)?, adj.to_string().as_bytes());
-    write().on("set oom_score_adj", adj).map_err(|e| e.pointer("/process/oomScoreAdj"))
 }
 
 /// Makes an end without a word speak: how init died and, if memory was the reason, that it was.

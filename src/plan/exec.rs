@@ -4,7 +4,8 @@ use std::ffi::CString;
 
 use oci_spec::runtime::Process;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OnSys, Result};
+use crate::sys::fs;
 
 pub struct Program {
     pub argv: Vec<CString>,
@@ -66,4 +67,11 @@ pub fn build(process: &Process) -> Result<Program> {
     let env = env.into_iter().map(|(_, e, i)| c(e, format!("/process/env/{i}"))).collect::<Result<_>>()?;
     let cwd = process.cwd().to_string_lossy().into_owned();
     Ok(Program { argv, env, cwd: c(&cwd, "/process/cwd".into())?, wants_home })
+}
+
+/// `pid`: a directory of /proc.
+pub fn set_oom_score_adj(pid: impl std::fmt::Display, adj: i32) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let write = || fs::write_once(fs::open(&path, fs::OFlag::O_WRONLY)?, adj.to_string().as_bytes());
+    write().on("set oom_score_adj", adj).map_err(|e| e.pointer("/process/oomScoreAdj"))
 }

@@ -10,6 +10,8 @@ pub struct Identity {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
+    /// Where setgroups(2) is denied to a whole user namespace, go without.
+    pub groups_if_possible: bool,
     pub umask: u32,
     /// None: nothing is taken away, as with runc; a program that is not root loses them by execve(2).
     pub caps: Option<CapSets>,
@@ -66,6 +68,7 @@ pub fn build(process: &Process, grantable: Caps, warnings: &mut Vec<String>) -> 
         uid: user.uid(),
         gid: user.gid(),
         groups,
+        groups_if_possible: crate::sys::cred::geteuid() == 0,
         // As runc, where nobody asks for another.
         umask: user.umask().unwrap_or(0o022),
         caps: process.capabilities().as_ref().map(|c| cap_sets(c, grantable, warnings)),

@@ -26,7 +26,6 @@ pub struct Plan {
 
 /// What main does to the process when it is ready: with our rights, which it has given up by then.
 pub struct ForMain {
-    pub oom_score_adj: Option<i32>,
     /// What a fork would not keep, or refuse.
     pub scheduler: Option<Attr>,
     pub seccomp: Option<LinuxSeccomp>,
@@ -35,6 +34,8 @@ pub struct ForMain {
 
 /// What the process is born with.
 pub struct ForJoiner {
+    /// Of an ordinary user's joiner the files in /proc would be root's if it hid at birth.
+    pub oom_score_adj: Option<i32>,
     /// A pidfd of the container's init.
     pub init: OwnedFd,
     /// `CLONE_NEW*` of the namespaces that the container does not share with us.
@@ -100,12 +101,12 @@ pub fn build(
     let seccomp = linux.and_then(|l| l.seccomp().clone());
     Ok(Plan {
         main: ForMain {
-            oom_score_adj: process.oom_score_adj(),
             scheduler: schedule.attr.filter(|a| !a.survives_fork()),
             terminal: process.terminal().unwrap_or(false),
             seccomp: seccomp.clone(),
         },
         joiner: ForJoiner {
+            oom_score_adj: process.oom_score_adj(),
             init: options.init,
             namespaces,
             root: options.root,
@@ -189,6 +190,11 @@ pub fn complete(process: &mut Process, container: Option<&Process>) {
 }
 
 impl ForJoiner {
+    /// Must it be able to open its own files in /proc?
+    pub fn is_shown_at_first(&self) -> bool {
+        self.oom_score_adj.is_some() && crate::sys::cred::geteuid() != 0
+    }
+
     /// Every descriptor in the envelope.
     pub fn descriptors(&self) -> Vec<RawFd> {
         std::iter::once(&self.init).chain(&self.root).map(AsRawFd::as_raw_fd).collect()

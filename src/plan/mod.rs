@@ -13,6 +13,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod paths;
 pub mod rootfs;
+pub mod rootless;
 pub mod schedule;
 pub mod seccomp;
 
@@ -92,7 +93,15 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let linux =
         spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
     refuse_unbuilt(spec, host, warnings)?;
-    let namespaces = namespaces::build(linux)?;
+    let mut namespaces = namespaces::build(linux)?;
+    rootless::check(spec, host, &namespaces)?;
+    if !namespaces.maps.is_empty() {
+        let path = std::env::var("PATH").unwrap_or_default();
+        namespaces.maps.choose_writers(host, &path)?;
+        // Main could not open our files in /proc, which would be root's.
+        namespaces.init.shown_until_mapped = host.euid != 0;
+        rootless::check_mapped(spec, &namespaces.maps)?;
+    }
     let rootfs = rootfs::build(spec, &options, &namespaces)?;
     let mut program = match spec.process() {
         Some(p) => exec::build(p)?,
@@ -107,7 +116,9 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let grantable = if namespaces.init.own_user { crate::sys::cred::Caps(u64::MAX) } else { host.caps };
     let identity = identity::build(process, grantable, warnings)?;
     let (main_hooks, init_hooks) = hooks::build(spec.hooks().as_ref(), &options.state, &program.env)?;
-    let cgroup_owner = cgroup_owner(spec, &namespaces, process.user().uid());
+    let owner = cgroup_owner(spec, &namespaces, process.user().uid());
+    // An ordinary user has made the cgroup himself, and can give nothing away.
+    let cgroup_owner = owner.filter(|_| host.euid == 0);
     Ok(Plan {
         main: ForMain {
             cgroup_owner,
@@ -151,7 +162,7 @@ fn cgroup_owner(spec: &Spec, namespaces: &namespaces::Namespaces, uid: u32) -> O
     };
     let managed = namespaces.init.new_cgroup && spec.mounts().iter().flatten().any(writable);
     // Root has it already.
-    namespaces.maps.outside(uid).filter(|owner| managed && *owner != 0)
+    namespaces.maps.outside(idmap::Of::Uids, uid).filter(|owner| managed && *owner != 0)
 }
 
 /// A label means nothing to a kernel without its module: clients write one all the same.

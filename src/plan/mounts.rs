@@ -71,8 +71,9 @@ pub struct NewFs {
     pub copy_up: bool,
     /// tmpfs without a mode of its own takes the mode of the directory that it covers.
     pub inherit_mode: bool,
-    /// What is bound where the kernel refuses a new instance: cgroup2 in a user namespace, which does not own the cgroup
-    /// namespace that it would show (as runc).
+    /// What is bound where the kernel refuses a new instance to a user namespace, which does not own the namespace that
+    /// it would show: cgroup2 (as runc), sysfs without a network of its own, mqueue without an IPC namespace, proc
+    /// without a pid namespace (as crun).
     pub instead: Option<(PathBuf, Dress)>,
 }
 
@@ -89,6 +90,8 @@ pub enum HierarchySource {
     New(Vec<(CString, Option<CString>)>),
     /// A clone of the host's mount at the container's cgroup.
     Bind(OwnedFd),
+    /// One for init to make.
+    Path(PathBuf, Dress),
 }
 
 /// fsconfig(2) refuses longer strings.
@@ -124,8 +127,11 @@ pub struct Input<'a> {
     pub new_cgroup_namespace: bool,
     /// The container's.
     pub maps: &'a IdMaps,
-    /// Bind sources are cloned by main.
-    pub clone_here: bool,
+    /// Main may clone mounts, and does where init may not reach them; else init does.
+    pub may_clone: bool,
+    /// The container has another user namespace than we.
+    pub own_user: bool,
+    pub new_pid_namespace: bool,
 }
 
 pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
@@ -189,11 +195,12 @@ fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> R
         base: input.base.attr(),
         idmap: idmap(m, options, input, index)?,
         attr: bind_attr(Attr { set: options.set, clear: options.clear, ..Attr::default() }),
+        insisted: options.clear,
         rec_attr: Attr { set: options.rec_set, clear: options.rec_clear, ..Attr::default() },
         propagation: options.propagation.iter().map(|p| (p.kind, p.recursive)).collect(),
         recursive: options.bind.is_some_and(|b| b.recursive),
     };
-    let tree = if input.clone_here { Some(dress.clone_of(&shown)?) } else { None };
+    let tree = if input.own_user && input.may_clone { Some(dress.clone_of(&shown)?) } else { None };
     Ok(What::Bind { tree, dress, seen: stat, source: shown })
 }
 
@@ -204,6 +211,9 @@ pub struct Dress {
     /// A user namespace through whose maps the ids are seen; and whether all below is.
     idmap: Option<(OwnedFd, bool)>,
     attr: Attr,
+    /// What of `attr.clear` was asked for. The rest stays where it is locked: a user namespace may not take flags from
+    /// mounts that it was given (mount_namespaces(7)).
+    insisted: u64,
     rec_attr: Attr,
     propagation: Vec<(u64, bool)>,
     recursive: bool,
@@ -213,7 +223,14 @@ impl Dress {
     /// Of one mount; what `attr` does not speak of stays as the host has it, which a user namespace may not change.
     fn plain(base: BasePropagation, attr: Attr) -> Self {
         let (rec_attr, propagation) = Default::default();
-        Self { base: base.attr(), idmap: None, attr, rec_attr, propagation, recursive: false }
+        let insisted = attr.clear;
+        Self { base: base.attr(), idmap: None, attr, insisted, rec_attr, propagation, recursive: false }
+    }
+
+    /// Of all below, too, which is as read-only as the mount itself.
+    fn whole(base: BasePropagation, attr: Attr) -> Self {
+        let rec_attr = Attr { set: attr.set & mount::ATTR_RDONLY, ..Attr::default() };
+        Self { rec_attr, recursive: true, ..Self::plain(base, attr) }
     }
 
     /// A detached clone of the host's `source`, ready to be attached.
@@ -223,11 +240,10 @@ impl Dress {
         let tree = mount::clone_tree_at(fs::AT_FDCWD, &name, self.recursive).on("mount source", &path)?;
         if !self.recursive && self.propagation.is_empty() {
             // One mount: its propagation and its attributes in one call.
-            let all = Attr { propagation: self.base.propagation, ..self.attr };
-            mount::set_attr(&tree, all, false).on("set attributes of", &path)?;
+            self.set(&tree, Attr { propagation: self.base.propagation, ..self.attr }, source)?;
         } else {
             mount::set_attr(&tree, self.base, true).on("set propagation of", &path)?;
-            mount::set_attr(&tree, self.attr, false).on("set attributes of", &path)?;
+            self.set(&tree, self.attr, source)?;
         }
         if let Some((userns, recursive)) = &self.idmap {
             let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
@@ -241,6 +257,21 @@ impl Dress {
                 .on("set propagation of", &path)?;
         }
         Ok(tree)
+    }
+
+    fn set(&self, tree: &OwnedFd, attr: Attr, source: &Path) -> Result<()> {
+        let done = match mount::set_attr(tree, attr, false) {
+            Err(Errno::EPERM) if attr.clear & !self.insisted != 0 => {
+                mount::set_attr(tree, Attr { clear: attr.clear & self.insisted, ..attr }, false)
+            }
+            done => done,
+        };
+        done.on("set attributes of", source.display()).map_err(|e| match e.errno() {
+            Some(Errno::EPERM) => {
+                e.hint("the host's mount has flags that a user namespace cannot take away: ro, nosuid, nodev, noexec, atime")
+            }
+            _ => e,
+        })
     }
 
     pub fn descriptor(&self) -> Option<RawFd> {
@@ -309,13 +340,8 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     let legacy = if too_long { Some(c(&options.data.join(","))?) } else { None };
     let tmpfs = fstype == "tmpfs";
     let attr = Attr { set: options.set, clear: options.clear, ..Attr::default() };
-    let view = if m.typ().as_deref() == Some("cgroup") {
-        input.cgroup.v2_view(input.new_cgroup_namespace)
-    } else {
-        None
-    };
     Ok(What::New(NewFs {
-        instead: view.map(|path| (path, Dress::plain(input.base, attr))),
+        instead: instead(m.typ().as_deref().unwrap_or_default(), attr, input),
         copy_up: tmpfs && options.tmpcopyup,
         inherit_mode: tmpfs && !options.data.iter().any(|d| d.split(',').any(|o| o.starts_with("mode="))),
         legacy_flags: options.legacy_flags(),
@@ -324,6 +350,22 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
         options: keys,
         legacy,
     }))
+}
+
+fn instead(typ: &str, attr: Attr, input: &Input<'_>) -> Option<(PathBuf, Dress)> {
+    if typ == "cgroup" {
+        let view = input.cgroup.v2_view(input.new_cgroup_namespace)?;
+        return Some((view, Dress::plain(input.base, attr)));
+    }
+    let path = match typ {
+        _ if !input.own_user && input.may_clone => return None,
+        "sysfs" => "/sys",
+        "mqueue" => "/dev/mqueue",
+        // Any other would show processes that are not the container's.
+        "proc" if !input.new_pid_namespace => "/proc",
+        _ => return None,
+    };
+    Some((path.into(), Dress::whole(input.base, attr)))
 }
 
 /// `None` on v2. With a cgroup namespace of its own the container mounts the hierarchies anew and sees its own cgroup
@@ -339,6 +381,8 @@ fn v1_hierarchies(input: &Input<'_>) -> Result<Option<Vec<Hierarchy>>> {
         };
         let source = if input.new_cgroup_namespace {
             HierarchySource::New(view.controllers.iter().map(|c| v1_option(c)).collect::<Result<_>>()?)
+        } else if !input.may_clone {
+            HierarchySource::Path(view.path, Dress::plain(input.base, Attr::default()))
         } else {
             let shown = &view.path.display();
             let at = fs::open_dir(&view.path).on("mount source", shown)?;

@@ -50,6 +50,10 @@ pub struct ForInit {
     pub own_user: bool,
     /// A new network namespace: its loopback comes up.
     pub loopback: bool,
+    /// It must not hide before its maps are written.
+    pub shown_until_mapped: bool,
+    /// A new time namespace in a user namespace, which owns it; with the lines for timens_offsets.
+    pub time: Option<String>,
 }
 
 /// A namespace to enter.
@@ -133,6 +137,10 @@ pub fn build(linux: &Linux) -> Result<Namespaces> {
             lines.push_str(&format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)));
         }
     }
+    // Of a joined one we know not who else is in it, and how it is mapped: there it stays the host's.
+    if plan.born & ns::NEWUSER != 0 {
+        plan.init.time = plan.time.take();
+    }
     Ok(plan)
 }
 
@@ -167,6 +175,15 @@ fn divide(plan: &mut Namespaces, user: Option<Join>) -> Result<()> {
         plan.intermediate = Some(ForIntermediate { join: before });
     }
     Ok(())
+}
+
+/// Of the time namespace that the caller has just made.
+pub fn set_time_offsets(lines: &str) -> Result<()> {
+    let path = "/proc/self/timens_offsets";
+    let file = fs::open(path, fs::OFlag::O_WRONLY).on("open", path)?;
+    fs::write_once(&file, lines.as_bytes())
+        .on("set time offsets", lines.trim_end().replace('\n', ", "))
+        .map_err(|e| e.pointer("/linux/timeOffsets"))
 }
 
 fn open(kind: u64, path: &Path) -> Result<Join> {

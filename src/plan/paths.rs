@@ -14,11 +14,12 @@ pub struct Paths {
     pub masked: Vec<PathBuf>,
     pub readonly: Vec<PathBuf>,
     /// What covers a masked file: the host's null device, read-only, verified. Never the container's own, which may
-    /// be anything (CVE-2025-31133). Only where something is masked.
+    /// be anything (CVE-2025-31133). Only where something is masked; `None` there: init makes it.
     pub null: Option<OwnedFd>,
 }
 
-pub fn build(spec: &Spec) -> Result<Paths> {
+/// `may_clone`: we may; else init does.
+pub fn build(spec: &Spec, may_clone: bool) -> Result<Paths> {
     let Some(linux) = spec.linux() else { return Ok(Paths::default()) };
     let list = |l: &Option<Vec<String>>| {
         let mut seen = Vec::new();
@@ -30,12 +31,12 @@ pub fn build(spec: &Spec) -> Result<Paths> {
         seen
     };
     let masked = list(linux.masked_paths());
-    let null = if masked.is_empty() { None } else { Some(null_tree()?) };
+    let null = if masked.is_empty() || !may_clone { None } else { Some(null_tree()?) };
     Ok(Paths { masked, readonly: list(linux.readonly_paths()), null })
 }
 
 /// A detached, read-only mount of the host's /dev/null, which is what it says it is.
-fn null_tree() -> Result<OwnedFd> {
+pub fn null_tree() -> Result<OwnedFd> {
     let node = fs::open_path("/dev/null").on("open", "/dev/null")?;
     if !fs::fstat(&node).on("stat", "/dev/null")?.is_char(1, 3) {
         return Err(Error::sys("use", "the host's /dev/null, which is not the null device", Errno::ENXIO));

@@ -46,7 +46,14 @@ pub struct Rootfs {
 pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Result<Rootfs> {
     let propagation = wanted_propagation(spec)?;
     let path = locate(spec, options.bundle)?;
-    let tree = if namespaces.joins(ns::NEWNS) { None } else { Some(clone_root(&path, propagation)?) };
+    let (tree, may_clone) = match namespaces.joins(ns::NEWNS) {
+        true => (None, true),
+        // Whoever may not mount here lets init do it, in a mount namespace of its own.
+        false => match clone_root(&path, propagation) {
+            Err(e) if e.errno() == Some(Errno::EPERM) => (None, false),
+            r => (Some(r?), true),
+        },
+    };
     let base = BasePropagation::of(propagation);
     let input = mounts::Input {
         bundle: options.bundle,
@@ -54,7 +61,9 @@ pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Res
         cgroup: options.cgroup,
         new_cgroup_namespace: namespaces.init.new_cgroup || namespaces.joins(ns::NEWCGROUP),
         maps: &namespaces.maps,
-        clone_here: namespaces.init.own_user,
+        may_clone,
+        own_user: namespaces.init.own_user,
+        new_pid_namespace: namespaces.born & ns::NEWPID != 0,
     };
     let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
     let enter = enter(namespaces, options.no_pivot);
@@ -67,7 +76,7 @@ pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Res
         readonly_later: mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect(),
         mounts,
         dev: super::devices::build(spec)?,
-        paths: super::paths::build(spec)?,
+        paths: super::paths::build(spec, may_clone)?,
         readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
         propagation,
     })

@@ -14,6 +14,10 @@ pub fn getgid() -> u32 {
     nix::unistd::getgid().as_raw()
 }
 
+pub fn getegid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
 /// setgroups(2) of this thread.
 pub fn set_groups(gids: &[u32]) -> Result<()> {
     // SAFETY: a pointer to `len` ids; the raw call acts on this thread alone, which is the only one.
@@ -39,6 +43,8 @@ pub fn keep_caps(keep: bool) -> Result<()> {
 pub struct Caps(pub u64);
 
 impl Caps {
+    pub const SETGID: Self = Self(1 << 6);
+    pub const SETUID: Self = Self(1 << 7);
     pub const SYS_ADMIN: Self = Self(1 << 21);
 
     pub fn has(self, nr: u32) -> bool {

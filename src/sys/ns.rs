@@ -40,6 +40,12 @@ pub fn owner(fd: impl AsFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Is our user namespace another than the initial one? The kernel tells only by the map, as everybody reads it.
+pub fn in_user_namespace() -> bool {
+    let map = super::fs::read_file("/proc/self/uid_map", 1 << 16).unwrap_or_default();
+    !map.is_empty() && !String::from_utf8_lossy(&map).split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 pub fn set_hostname(name: &str) -> Result<()> {
     nix::unistd::sethostname(name)
 }

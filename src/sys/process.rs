@@ -273,6 +273,11 @@ fn prctl(op: i32, a: u64, b: u64, c: u64, d: u64) -> Result<libc::c_long> {
     cvt(unsafe { libc::prctl(op, a, b, c, d) }.into())
 }
 
+/// Our own files in /proc are ours, and not root's.
+pub fn set_dumpable() -> Result<()> {
+    ::prctl::set_dumpable(true).map_err(Errno::from_raw)
+}
+
 /// Neither ptrace nor /proc/PID/{fd,root,exe,mem} for anybody without privilege over our user namespace
 /// (CVE-2016-9962).
 pub fn set_not_dumpable() -> Result<()> {

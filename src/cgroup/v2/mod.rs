@@ -201,11 +201,7 @@ impl Tree {
         // bpf(2) wants a directory that is open for reading, not an O_PATH handle.
         let fd = fs::open(dir.path(), fs::OFlag::O_RDONLY | fs::OFlag::O_DIRECTORY)
             .on("open cgroup", dir.path().display())?;
-        match devices::apply(std::os::fd::AsFd::as_fd(&fd), rules) {
-            // Without rights over BPF there are none over devices either, in a user namespace.
-            Err(e) if self.tolerant && matches!(e.errno(), Some(Errno::EPERM | Errno::EACCES)) => Ok(()),
-            r => r,
-        }
+        devices::apply(std::os::fd::AsFd::as_fd(&fd), rules)
     }
 
     /// Gives the directory and the files that a manager of the subtree writes to `uid`: delegation, cgroups(7).
