@@ -36,5 +36,6 @@ mod seccomp;
 mod spec;
 mod start;
 mod state;
+mod systemd;
 mod truth;
 mod update;

@@ -44,8 +44,8 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, OnSys, Result};
-use crate::sys::Errno;
 use crate::sys::process::{Deadline, Pid};
+use crate::sys::{Errno, fs};
 
 pub use devices::DeviceRules;
 pub use dir::Dir;
@@ -246,6 +246,20 @@ impl Cgroup {
     /// Must its first process be there before it?
     pub fn is_made_around_a_process(&self) -> bool {
         self.driver.is_some()
+    }
+
+    /// Is it somebody else's, as [`Cgroup::settle`] found out? Then nobody in it is ours to kill, and its unit lives on.
+    pub fn is_taken(&self) -> bool {
+        self.driver.as_ref().is_some_and(systemd::Driver::is_taken)
+    }
+
+    /// Of a cgroup that is taken: what systemd has not made on v1, as long as it is empty.
+    pub fn leave(&self) {
+        if let Tree::V1(h) = &self.tree {
+            for dir in h.dirs() {
+                let _ = fs::rmdirat(fs::AT_FDCWD, dir.path());
+            }
+        }
     }
 
     /// Puts the container's first process in.

@@ -185,8 +185,12 @@ impl Creation<'_> {
         let mut warnings = Vec::new();
         let plan = plan::build(self.spec, self.host, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.log.warn(w));
-        let mut launched = launch::launch(plan, &cgroup, self.resources(), self.log)
-            .within("unable to start container process")?;
+        let launched = launch::launch(plan, &cgroup, self.resources(), self.log);
+        if cgroup.is_taken() {
+            undo.cgroup = None;
+            cgroup.leave();
+        }
+        let mut launched = launched.within("unable to start container process")?;
         self.hand_over(&mut launched, &mut record)?;
         Ok((record, launched))
     }

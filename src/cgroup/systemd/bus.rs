@@ -37,12 +37,31 @@ pub struct Bus {
     is_direct: bool,
     /// What became of jobs that ended while we waited for something else.
     ended: HashMap<String, String>,
+    /// The other side has hung up.
+    is_gone: bool,
 }
 
 /// What the other side answers: the error's name beside ours.
 pub struct Refusal {
     pub name: String,
     pub error: Error,
+}
+
+/// Our own name for a connection that has ended.
+const GONE: &str = "gone";
+
+impl Refusal {
+    /// Nobody has refused anything: systemd executes itself anew, or the bus's daemon is overloaded. What was asked for
+    /// may have been done all the same.
+    pub fn is_passing(&self) -> bool {
+        const PASSING: [&str; 6] =
+            ["Disconnected", "LimitsExceeded", "NameHasNoOwner", "NoReply", "ServiceUnknown", "TimedOut"];
+        let Some(name) = self.name.strip_prefix("org.freedesktop.DBus.Error.") else {
+            return self.name == GONE;
+        };
+        // Without its owner on the bus, the name is for a program that only fails.
+        PASSING.contains(&name) || name.starts_with("Spawn.")
+    }
 }
 
 impl From<Error> for Refusal {
@@ -53,27 +72,28 @@ impl From<Error> for Refusal {
 
 impl Bus {
     /// The system's bus or the user's; systemd's own socket where there is no bus.
-    pub fn connect(user: bool, deadline: Deadline) -> Result<Self> {
+    pub fn connect(user: bool, deadline: Deadline) -> std::result::Result<Self, Refusal> {
         let (bus, private) = if user { user_sockets() } else { system_sockets() };
-        let mut first = None;
+        let mut first: Option<Refusal> = None;
         for (path, is_direct) in bus.into_iter().map(|p| (p, false)).chain(private.map(|p| (p, true))) {
             match Self::open(&path, is_direct, deadline) {
                 Ok(bus) => return Ok(bus),
-                Err(e) => first.get_or_insert(e),
+                Err(r) => first.get_or_insert(r),
             };
         }
-        let e =
-            first.unwrap_or_else(|| Error::new(Kind::Host, "no D-Bus socket of the user's systemd is known"));
+        let r = first.unwrap_or_else(|| {
+            Error::new(Kind::Host, "no D-Bus socket of the user's systemd is known").into()
+        });
         let hint = match user {
             false => "systemd is not running here, use --cgroup-manager cgroupfs",
             true => {
                 "no systemd of this user can be reached: log in with a session (loginctl enable-linger) and set XDG_RUNTIME_DIR or DBUS_SESSION_BUS_ADDRESS, or use --cgroup-manager cgroupfs"
             }
         };
-        Err(e.within("unable to connect to systemd").hint(hint))
+        Err(Refusal { error: r.error.within("unable to connect to systemd").hint(hint), ..r })
     }
 
-    fn open(path: &Path, is_direct: bool, deadline: Deadline) -> Result<Self> {
+    fn open(path: &Path, is_direct: bool, deadline: Deadline) -> std::result::Result<Self, Refusal> {
         let failed = |errno| Error::sys("connect to", path.display().to_string(), errno);
         let left = left(deadline).ok_or_else(|| failed(Errno::ETIMEDOUT))?;
         let stream = socket::connect_stream_within(path, left).map_err(|e| match e {
@@ -81,15 +101,26 @@ impl Bus {
             Errno::EAGAIN => failed(Errno::ETIMEDOUT),
             e => failed(e),
         })?;
-        let mut bus =
-            Self { stream: stream.into(), serial: 0, received: Vec::new(), is_direct, ended: HashMap::new() };
-        bus.authenticate(deadline)?;
+        let mut bus = Self {
+            stream: stream.into(),
+            serial: 0,
+            received: Vec::new(),
+            is_direct,
+            ended: HashMap::new(),
+            is_gone: false,
+        };
+        bus.authenticate(deadline).map_err(|e| bus.refused(e))?;
         if !is_direct {
             bus.call_bus("Hello", Vec::new(), deadline)?;
             let rule = format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'");
             bus.call_bus("AddMatch", vec![text(&rule)], deadline)?;
         }
         Ok(bus)
+    }
+
+    /// Our own error, and whether the other side is still there.
+    fn refused(&self, error: Error) -> Refusal {
+        Refusal { name: if self.is_gone { GONE.into() } else { String::new() }, error }
     }
 
     /// EXTERNAL, without saying who we are: the kernel says it, also of a user namespace whose ids mean others there.
@@ -130,7 +161,10 @@ impl Bus {
             match sent {
                 Ok(n) => bytes = &bytes[n..],
                 Err(e) if is_again(&e) => {}
-                Err(e) => return Err(Error::new(Kind::Host, format!("send to D-Bus: {e}"))),
+                Err(e) => {
+                    self.is_gone = true;
+                    return Err(Error::new(Kind::Host, format!("send to D-Bus: {e}")));
+                }
             }
         }
         Ok(())
@@ -141,13 +175,19 @@ impl Bus {
         loop {
             let left = left(deadline).ok_or_else(late)?;
             match self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read(&mut buf)) {
-                Ok(0) => return Err(Error::new(Kind::Host, "D-Bus closed the connection")),
+                Ok(0) => {
+                    self.is_gone = true;
+                    return Err(Error::new(Kind::Host, "D-Bus closed the connection"));
+                }
                 Ok(n) => {
                     self.received.extend_from_slice(&buf[..n]);
                     return Ok(());
                 }
                 Err(e) if is_again(&e) => {}
-                Err(e) => return Err(Error::new(Kind::Host, format!("receive from D-Bus: {e}"))),
+                Err(e) => {
+                    self.is_gone = true;
+                    return Err(Error::new(Kind::Host, format!("receive from D-Bus: {e}")));
+                }
             }
         }
     }
@@ -168,10 +208,10 @@ impl Bus {
         }
     }
 
-    fn call_bus(&mut self, method: &str, args: Args, deadline: Deadline) -> Result<()> {
+    fn call_bus(&mut self, method: &str, args: Args, deadline: Deadline) -> std::result::Result<(), Refusal> {
         let call =
             MessageBuilder::new().call(method).on("/org/freedesktop/DBus").with_interface(DBUS).at(DBUS);
-        self.call(call.build(), method, args, deadline).map(drop).map_err(|r| r.error)
+        self.call(call.build(), method, args, deadline).map(drop)
     }
 
     /// A method of systemd's manager.
@@ -200,16 +240,19 @@ impl Bus {
     }
 
     /// A property of the manager, when it is text.
-    pub fn manager_property(&mut self, name: &str, deadline: Deadline) -> Result<String> {
+    pub fn manager_property(
+        &mut self,
+        name: &str,
+        deadline: Deadline,
+    ) -> std::result::Result<String, Refusal> {
         let args = vec![text(MANAGER), text(name)];
-        let answer =
-            self.systemd("org.freedesktop.DBus.Properties", "Get", args, deadline).map_err(|r| r.error)?;
+        let answer = self.systemd("org.freedesktop.DBus.Properties", "Get", args, deadline)?;
         match answer.into_iter().next() {
             Some(Param::Container(Container::Variant(v))) => match v.value {
                 Param::Base(Base::String(s)) => Ok(s),
-                _ => Err(unexpected(name)),
+                _ => Err(unexpected(name).into()),
             },
-            _ => Err(unexpected(name)),
+            _ => Err(unexpected(name).into()),
         }
     }
 
@@ -228,9 +271,9 @@ impl Bus {
         marshal::marshal(&call, serial, &mut bytes).map_err(|e| bad(&e))?;
         bytes.extend_from_slice(call.get_buf());
         let context = |e: Error| e.within(format!("call systemd's {method}"));
-        self.send(&bytes, deadline).map_err(context)?;
+        self.send(&bytes, deadline).map_err(|e| self.refused(context(e)))?;
         loop {
-            let m = self.message(deadline).map_err(context)?;
+            let m = self.message(deadline).map_err(|e| self.refused(context(e)))?;
             if m.dynheader.response_serial != Some(serial) {
                 self.note(m);
                 continue;
@@ -253,14 +296,36 @@ impl Bus {
         }
     }
 
-    /// Waits for the end of a job: `done`, or why not.
-    pub fn wait_for_job(&mut self, job: &str, deadline: Deadline) -> Result<String> {
+    /// Waits for the end of a job: `done`, or why not. `None`: it ended, and nobody told us how, because systemd executed
+    /// itself anew meanwhile.
+    pub fn wait_for_job(
+        &mut self,
+        job: &str,
+        deadline: Deadline,
+    ) -> std::result::Result<Option<String>, Refusal> {
+        /// Mostly a job has ended long before.
+        const ASK: Duration = Duration::from_secs(1);
         loop {
             if let Some(result) = self.ended.remove(job) {
-                return Ok(result);
+                return Ok(Some(result));
             }
-            let m = self.message(deadline)?;
-            self.note(m);
+            let pause = Deadline::after(deadline.left().map_or(ASK, |left| left.min(ASK)));
+            match self.message(pause) {
+                Ok(m) => self.note(m),
+                Err(e) if e.kind() != Kind::Timeout || deadline.passed() => return Err(self.refused(e)),
+                Err(_) if !self.knows_job(job, deadline)? => return Ok(self.ended.remove(job)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// What is told of a job's end comes before this answer.
+    fn knows_job(&mut self, job: &str, deadline: Deadline) -> std::result::Result<bool, Refusal> {
+        let id = job.rsplit('/').next().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected(job))?;
+        match self.manager("GetJob", vec![Param::Base(Base::Uint32(id))], deadline) {
+            Ok(_) => Ok(true),
+            Err(r) if r.name == "org.freedesktop.systemd1.NoSuchJob" => Ok(false),
+            Err(r) => Err(r),
         }
     }
 }

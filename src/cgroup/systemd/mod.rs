@@ -9,7 +9,7 @@ mod bus;
 mod name;
 pub mod property;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,15 +17,21 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::process::{Deadline, Pid};
+use crate::sys::{Errno, fs};
 
 use super::devices::DeviceRules;
-use bus::Bus;
+use bus::{Bus, Refusal};
 pub use name::Scope;
 use property::{Property, Value};
 
 /// What systemd may take for one thing that is asked of it, connecting included. It can be long under load (runc
 /// #4853), and must not be for ever (runc #3904).
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Of that, for a bus where no systemd is and none has been.
+const AWAY: Duration = Duration::from_secs(10);
+/// For the end of a scope whose cgroup is gone already, which systemd sees by itself: also after a systemd that hangs
+/// has cost [`PATIENCE`].
+const TIDY: Duration = Duration::from_secs(2);
 /// For a scope that has no cgroup: most likely there is none.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -38,6 +44,10 @@ pub struct Driver {
     /// Set when the unit starts, and never again.
     extra: Vec<Property>,
     bus: RefCell<Option<Bus>>,
+    /// Has it answered us?
+    is_known: Cell<bool>,
+    /// Is a unit of this name somebody else's?
+    is_taken: Cell<bool>,
     version: OnceCell<u32>,
 }
 
@@ -69,7 +79,19 @@ impl Driver {
     }
 
     pub fn of(scope: Scope) -> Self {
-        Self { scope, extra: Vec::new(), bus: RefCell::new(None), version: OnceCell::new() }
+        Self {
+            scope,
+            extra: Vec::new(),
+            bus: RefCell::new(None),
+            is_known: Cell::new(false),
+            is_taken: Cell::new(false),
+            version: OnceCell::new(),
+        }
+    }
+
+    /// Did [`Driver::start`] fail because the unit is somebody else's?
+    pub fn is_taken(&self) -> bool {
+        self.is_taken.get()
     }
 
     pub fn scope(&self) -> &Scope {
@@ -80,8 +102,8 @@ impl Driver {
     pub fn place(&self) -> Result<String> {
         let below = self.scope.below()?;
         if !self.scope.user {
-            // Without systemd there is no scope: told before anything is made. The connection serves later.
-            self.on_bus(PATIENCE, |_, _| Ok(()))?;
+            // Without systemd there is no scope: told before anything is made. Connection and answer serve later.
+            self.version()?;
             return Ok(below);
         }
         let own = self.on_bus(PATIENCE, |bus, deadline| bus.manager_property("ControlGroup", deadline))?;
@@ -112,23 +134,37 @@ impl Driver {
         let unit = &self.scope.unit;
         self.on_bus(PATIENCE, |bus, deadline| {
             let job = match start_unit(bus, unit, &all, deadline) {
-                // Most likely what is left of one that failed: it goes when it is reset.
                 Err(r) if r.name == UNIT_EXISTS => {
+                    // Asked for before, by us, of a systemd that could not answer?
+                    if self.holds(pid) {
+                        return Ok(());
+                    }
+                    // Most likely what is left of one that failed: it goes when it is reset.
                     let _ = bus.manager("ResetFailedUnit", vec![bus::text(unit)], deadline);
-                    start_unit(bus, unit, &all, deadline)
+                    let again = start_unit(bus, unit, &all, deadline);
+                    self.is_taken.set(again.as_ref().is_err_and(|r| r.name == UNIT_EXISTS));
+                    again?
                 }
-                r => r,
+                r => r?,
             };
-            let job = job.map_err(|r| r.error)?;
-            let result = bus.wait_for_job(&job, deadline)?;
-            if result == "done" {
-                return Ok(());
-            }
+            let result = match bus.wait_for_job(&job, deadline)? {
+                Some(result) if result == "done" => return Ok(()),
+                None if self.holds(pid) => return Ok(()),
+                Some(result) => format!("ended as {result:?}"),
+                None => "ended unseen, without the process".into(),
+            };
             let _ = bus.manager("ResetFailedUnit", vec![bus::text(unit)], deadline);
-            Err(Error::new(Kind::Host, format!("its job ended as {result:?}"))
-                .hint(format!("see journalctl -u {unit}")))
+            let e = Error::new(Kind::Host, format!("its job {result}"));
+            Err(e.hint(format!("see journalctl -u {unit}")).into())
         })
         .within(format!("start systemd unit {unit}"))
+    }
+
+    /// Is the process in the scope?
+    fn holds(&self, pid: u32) -> bool {
+        let end = format!("/{}", self.scope.unit);
+        let text = fs::read_file(format!("/proc/{pid}/cgroup"), 1 << 16).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().any(|l| l.ends_with(&end))
     }
 
     /// Tells systemd the limits.
@@ -148,7 +184,7 @@ impl Driver {
         self.on_bus(PATIENCE, |bus, deadline| {
             // Until the unit ends, and not on disk.
             let args = vec![bus::text(unit), bus::flag(true), bus::properties(all)?];
-            bus.manager("SetUnitProperties", args, deadline).map(drop).map_err(|r| r.error)
+            bus.manager("SetUnitProperties", args, deadline).map(drop)
         })
         .within(format!("unable to set properties of systemd unit {unit}"))
     }
@@ -156,13 +192,12 @@ impl Driver {
     /// Takes the scope away. That it is gone already is no failure.
     pub fn stop(&self, there: bool) -> Result<()> {
         let unit = &self.scope.unit;
-        self.on_bus(if there { PATIENCE } else { SHORT }, |bus, deadline| {
+        self.on_bus(if there { TIDY } else { SHORT }, |bus, deadline| {
             let args = vec![bus::text(unit), bus::text("replace")];
-            let stopped = bus.manager("StopUnit", args, deadline).map(|answer| bus::job(&answer));
-            match stopped {
-                Ok(job) => drop(bus.wait_for_job(&job?, deadline)?),
+            match bus.manager("StopUnit", args, deadline) {
+                Ok(answer) => drop(bus.wait_for_job(&bus::job(&answer)?, deadline)?),
                 Err(r) if r.name == NO_SUCH_UNIT => return Ok(()),
-                Err(r) => return Err(r.error),
+                Err(r) => return Err(r),
             }
             // A failed unit stays known until it is reset; any other refuses.
             let _ = bus.manager("ResetFailedUnit", vec![bus::text(unit)], deadline);
@@ -179,19 +214,47 @@ impl Driver {
         Ok(*self.version.get_or_init(|| version(&text)))
     }
 
-    /// One thing asked of systemd, within a deadline. A connection that has failed is not used again.
-    fn on_bus<T>(&self, patience: Duration, ask: impl FnOnce(&mut Bus, Deadline) -> Result<T>) -> Result<T> {
+    /// One thing asked of systemd, within a deadline, and asked again of a systemd that went away meanwhile. A connection
+    /// that has failed is not used again.
+    fn on_bus<T>(
+        &self,
+        patience: Duration,
+        mut ask: impl FnMut(&mut Bus, Deadline) -> std::result::Result<T, Refusal>,
+    ) -> Result<T> {
         let deadline = Deadline::after(patience);
-        let mut bus = match self.bus.take() {
-            Some(bus) => bus,
-            None => Bus::connect(self.scope.user, deadline)?,
-        };
-        let done = ask(&mut bus, deadline);
-        if done.is_ok() {
-            self.bus.replace(Some(bus));
+        // A systemd that was there comes back; there may never have been one.
+        let away = Deadline::after(AWAY);
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let connected = match self.bus.take() {
+                Some(bus) => Ok(bus),
+                None => Bus::connect(self.scope.user, deadline),
+            };
+            let done = connected.and_then(|mut bus| {
+                let answer = ask(&mut bus, deadline)?;
+                self.is_known.set(true);
+                self.bus.replace(Some(bus));
+                Ok(answer)
+            });
+            match done {
+                Ok(answer) => return Ok(answer),
+                Err(r) => {
+                    let known = self.is_known.get();
+                    let passing = r.is_passing() || known && is_away(&r.error);
+                    if !passing || deadline.passed() || !known && away.passed() {
+                        return Err(r.error);
+                    }
+                }
+            }
+            std::thread::sleep(deadline.left().map_or(pause, |left| left.min(pause)));
+            pause = (pause * 2).min(Duration::from_millis(200));
         }
-        done
     }
+}
+
+/// A socket that nobody listens at.
+fn is_away(e: &Error) -> bool {
+    matches!(e.errno(), Some(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE))
 }
 
 fn start_unit(

@@ -118,7 +118,8 @@ fn cpu(c: &LinuxCpu) -> Vec<Write> {
     if let Some(v) = c.idle() {
         all.push(Write::new("cpu", "cpu.idle", v, "/linux/resources/cpu/idle"));
     }
-    if let Some(v) = c.shares().filter(|v| *v != 0) {
+    // What is idle has no weight, and the kernel refuses to give it one.
+    if let Some(v) = c.shares().filter(|v| *v != 0 && c.idle() != Some(1)) {
         all.push(Write::new("cpu", "cpu.weight", weight(v), "/linux/resources/cpu/shares"));
     }
     let quota = c.quota().filter(|v| *v != 0);
@@ -202,6 +203,7 @@ mod tests {
                     "cpuset.mems = 0-1",
                 ],
             ),
+            (r#"{"cpu":{"shares":1024,"idle":1}}"#, vec!["cpu.idle = 1"]),
             (r#"{"cpu":{"quota":50000}}"#, vec!["cpu.max = 50000 100000"]),
             (r#"{"cpu":{"quota":-1}}"#, vec!["cpu.max = max 100000"]),
             (r#"{"cpu":{"period":5000}}"#, vec!["cpu.max = max 5000"]),

@@ -42,6 +42,7 @@ pub fn perform(act: &str, rest: &[&str], fds: Value) -> i32 {
         "forks" => forks(number(rest.first())),
         "mount" => mount(rest),
         "mknod" => mknod(rest),
+        "opens" => opens(rest),
         "syscalls" => syscalls(rest),
         "size" => return sizes(),
         "execute" => return execute(rest),
@@ -288,6 +289,33 @@ fn mknod(rest: &[&str]) {
         json!("ok")
     };
     say(&json!({"made": made, "read": open(libc::O_RDONLY), "write": open(libc::O_WRONLY)}).to_string());
+}
+
+/// Opens each `path=r|w=ok|ERRNO` again and again, for ever; says each surprise once, and `round N` ten times a second.
+fn opens(rest: &[&str]) {
+    let mut told = std::collections::HashSet::new();
+    let mut last = std::time::Instant::now();
+    for round in 1u64.. {
+        for word in rest {
+            let mut parts = word.split('=');
+            let (path, mode, want) = (parts.next(), parts.next(), parts.next());
+            let flags = if mode == Some("w") { libc::O_WRONLY } else { libc::O_RDONLY };
+            // SAFETY: NUL-terminated path.
+            let fd = unsafe { libc::open(c(path.expect("a path")).as_ptr(), flags | libc::O_NONBLOCK) };
+            let came = if fd < 0 { last_errno() } else { "ok".into() };
+            if fd >= 0 {
+                // SAFETY: just opened.
+                drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+            if want != Some(came.as_str()) && told.insert((*word, came.clone())) {
+                say(&format!("surprise: {word} is {came} in round {round}"));
+            }
+        }
+        if last.elapsed() > Duration::from_millis(100) {
+            last = std::time::Instant::now();
+            say(&format!("round {round}"));
+        }
+    }
 }
 
 /// Each word is `number[:arg[:arg…]]`; says each one's result, all in one object.
