@@ -628,6 +628,36 @@ fn root_of_a_user_namespace() {
     });
 }
 
+/// It may leave the namespaces that it was born in, and not enter them again.
+#[test]
+fn root_of_a_user_namespace_has_no_way_back() {
+    check(|t| {
+        t.sailor();
+        let file = t.path("pid");
+        let script = format!(
+            "touch {0}; unshare --pid --fork --kill-child sleep 60 & \
+             until [ \"$(readlink /proc/$!/ns/pid_for_children)\" != \"$(readlink /proc/self/ns/pid)\" ] &&
+             mount --bind /proc/$!/ns/pid_for_children {0}; do sleep 0.02; done; \"$@\"; s=$?; kill $!; exit $s",
+            file.display()
+        );
+        let id = SAILOR.to_string();
+        let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--", "unshare", "--user"];
+        t.call_under(&[&words[..], &["--map-root-user", "--mount", "sh", "-c", &script, "sh"]].concat());
+        for own in [false, true] {
+            let mut b = t.bundle();
+            b.rootless(false).namespaces(if own { &["mount", "user"] } else { &["mount"] });
+            b.without_mount("/dev/mqueue").without_mount("/proc").without_mount("/sys/fs/cgroup");
+            b.namespace(json!({"type": "pid", "path": file})).namespace(json!({"type": "time"}));
+            b.set("/linux/timeOffsets", json!({"boottime": {"secs": 5_000_000}}));
+            let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+            b.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+            let facts = b.bind("/proc".as_ref(), "/proc", &["rbind"]).facts(&[]);
+            assert!(facts["session"]["pid"].as_i64().unwrap() < 100, "{}", facts["session"]);
+            assert!(facts["clocks"]["boottime"].as_i64().unwrap() > 5_000_000);
+        }
+    });
+}
+
 /// In a user namespace that denies setgroups(2) its root gets along without; as runc.
 #[test]
 fn groups_that_were_denied_before_us() {

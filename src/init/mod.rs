@@ -80,9 +80,10 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     let (link, pid) = line.born().wait_for_go()?;
     if namespaces.own_user {
         identity::become_root()?;
-        if let Some(offsets) = &namespaces.time {
-            session::new_time(offsets)?;
-        }
+        hide()?;
+    }
+    if let Some(offsets) = &namespaces.time {
+        session::new_time(offsets)?;
         hide()?;
     }
     session::enter_namespaces(&namespaces)?;

@@ -27,8 +27,8 @@ pub fn enter_namespaces(plan: &ForInit) -> Result<()> {
     Ok(())
 }
 
-/// In a user namespace of our own a time namespace is made by us, so that it belongs to it. Nobody else is in there, to
-/// whom we could be shown for the moment in which we must be able to open our own file.
+/// In a user namespace a time namespace is made by us, so that it belongs to it. If that is a new one nobody else is in
+/// there, to whom we could be shown for the moment in which we must be able to open our own file; else it is main's own.
 pub fn new_time(offsets: &str) -> Result<()> {
     ns::unshare(ns::NEWTIME).on("create", "a time namespace")?;
     process::set_dumpable().on("set", "dumpable")?;

@@ -52,7 +52,8 @@ pub struct ForInit {
     pub loopback: bool,
     /// It must not hide before its maps are written.
     pub shown_until_mapped: bool,
-    /// A new time namespace in a user namespace, which owns it; with the lines for timens_offsets.
+    /// A new time namespace that init makes, with the lines for timens_offsets: of a new user namespace, which is to own
+    /// it, and where main could not go and come back.
     pub time: Option<String>,
 }
 
@@ -132,16 +133,25 @@ pub fn build(linux: &Linux) -> Result<Namespaces> {
     if plan.init.own_user {
         divide(&mut plan, user)?;
     }
+    if let Some(pid) = plan.pid.take_if(|_| !may_come_back("pid")) {
+        let before = plan.intermediate.get_or_insert_with(|| ForIntermediate { join: Vec::new() });
+        before.join.push(pid);
+    }
     if let Some(lines) = &mut plan.time {
         for (clock, o) in linux.time_offsets().iter().flatten() {
             lines.push_str(&format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)));
         }
     }
     // Of a joined one we know not who else is in it, and how it is mapped: there it stays the host's.
-    if plan.born & ns::NEWUSER != 0 {
+    if plan.time.is_some() && (plan.born & ns::NEWUSER != 0 || !may_come_back("time")) {
         plan.init.time = plan.time.take();
     }
     Ok(plan)
+}
+
+/// Root of a user namespace may leave its namespace of this kind, and not enter it again: it is not his.
+fn may_come_back(kind: &str) -> bool {
+    super::own_namespace(kind).is_ok_and(|own| ns::owner(own).is_ok())
 }
 
 /// Whose is each namespace? What a joined user namespace owns is entered by init, with the rights it has there; the
