@@ -127,7 +127,7 @@ struct Seccomp {
     operators: Names,
     archs: Names,
     known_flags: Names,
-    supported_flags: Names,
+    supported_flags: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -182,8 +182,7 @@ fn describe(built: &Built) -> Features {
                 operators: OPERATORS,
                 archs: &ARCHS,
                 known_flags: SECCOMP_FLAGS,
-                // They are given to seccomp(2) as they are; the last one needs Linux 5.19.
-                supported_flags: SECCOMP_FLAGS,
+                supported_flags: SECCOMP_FLAGS.iter().copied().filter(|f| seccomp::is_supported(f)).collect(),
             },
             apparmor: enabled(built.apparmor),
             selinux: enabled(built.selinux),

@@ -8,6 +8,7 @@
 //! `RUNTIME` chooses the runtime: `orlop` (the default), `runc` (the reference in `.cache/peers/bin`), or a path.
 //! `skips.toml` lists the tests that this machine cannot run (`ITEST_MACHINE=vm`: `skips-vm.toml`, for hack/vm), `differences.toml` those where the reference differs.
 
+mod agent;
 mod bundle;
 mod call;
 mod case;
@@ -18,6 +19,7 @@ mod runtime;
 mod terminal;
 mod user;
 
+pub use agent::{Agent, Reply};
 pub use bundle::{Bundle, default_config};
 pub use call::{Call, Output, Running, adopt, wait_for_adopted};
 pub use case::{Case, check};

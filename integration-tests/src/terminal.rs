@@ -125,7 +125,7 @@ impl ConsoleSocket {
     }
 }
 
-fn receive_descriptor(stream: &UnixStream) -> (OwnedFd, String) {
+pub(crate) fn receive_descriptor(stream: &UnixStream) -> (OwnedFd, String) {
     let mut text = [0_u8; 4096];
     let mut control = [0_u64; 32];
     let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: text.len() };

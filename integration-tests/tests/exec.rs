@@ -1053,14 +1053,18 @@ fn a_cwd_that_is_swapped() {
 #[test]
 fn a_container_that_snoops() {
     check(|t| {
-        for own_user in [false, true] {
+        for (own_user, nnp) in [(false, false), (false, true), (true, false)] {
             let mut b = t.bundle();
             b.capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_KILL"]);
             if own_user {
                 b.user_namespace();
             }
+            b.set("/process/noNewPrivileges", nnp).set(
+                "/linux/seccomp",
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}),
+            );
             let c = b.up(&["snoop"]);
-            for _ in 0..100 {
+            for _ in 0..70 {
                 exec(t, &c, &[], &["/bin/true"]).ok();
             }
             c.kill("TERM");
@@ -1070,6 +1074,7 @@ fn a_container_that_snoops() {
                 .unwrap_or_else(|e| panic!("{e}: {seen}"));
             assert!(found["looked"].as_u64().unwrap() > 0);
             assert_eq!(found["outside"], json!([]), "own user namespace: {own_user}");
+            assert_eq!(found["weak"], json!([]), "own user namespace: {own_user}, no_new_privs: {nnp}");
             if own_user {
                 assert_eq!(found["runtime"], json!([]), "not even the runtime's own program");
             }

@@ -88,6 +88,11 @@ fn seccomp() {
         ] {
             assert!(words(&s["actions"]).contains(&action), "{action}");
         }
+        // The development machine's kernel, and the second machine's, know them all.
+        for flag in words(&s["knownFlags"]) {
+            assert!(is_reference() || words(&s["supportedFlags"]).contains(&flag), "{flag}");
+        }
+        assert_eq!(words(&s["knownFlags"]).len(), 4);
         for operator in [
             "SCMP_CMP_EQ",
             "SCMP_CMP_GE",

@@ -33,6 +33,7 @@ mod rootless;
 mod run;
 mod schedule;
 mod seccomp;
+mod seccomp_agent;
 mod spec;
 mod start;
 mod state;

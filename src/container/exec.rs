@@ -14,7 +14,9 @@ use crate::handshake::Patience;
 use crate::host;
 use crate::launch::join::{self as launch, Joined, Target};
 use crate::launch::relay::Relay;
+use crate::launch::seccomp;
 use crate::log::Log;
+use crate::plan::seccomp::Notify;
 use crate::plan::{self, join};
 use crate::spec::{self, rules};
 use crate::sys::cred::{self, Caps};
@@ -66,7 +68,7 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     let relay = if request.detach { None } else { Some(Relay::new()?) };
     let target = Target { cgroup: &cgroup, subs: &subs, init: pid, may_be_frozen: request.ignore_paused };
     let joined = launch::join(plan, &target, log).within("unable to start container process")?;
-    begin(joined, &target, request, relay)
+    begin(joined, &target, request, relay, &record)
 }
 
 /// A pidfd of init, taken before the look at who it is: pids come again.
@@ -242,8 +244,14 @@ fn plan(
 }
 
 /// Hands out what was asked for, starts the program, and stays with it unless detached.
-fn begin(joined: Joined, target: &Target<'_>, request: &Request, mut relay: Option<Relay>) -> Result<i32> {
-    let Joined { child, mut link, mut console, filter } = joined;
+fn begin(
+    joined: Joined,
+    target: &Target<'_>,
+    request: &Request,
+    mut relay: Option<Relay>,
+    record: &Record,
+) -> Result<i32> {
+    let Joined { child, mut link, mut console, agent, listener } = joined;
     if let Some(master) = console.take() {
         match (&request.console_socket, &mut relay) {
             (Some(path), _) => create::send_console(path, master)?,
@@ -254,8 +262,17 @@ fn begin(joined: Joined, target: &Target<'_>, request: &Request, mut relay: Opti
     if let Some(path) = &request.pidfd_socket {
         create::send_pidfd(path, &child)?;
     }
-    link.proceed(&filter)?;
     let patience = Patience { deadline: Deadline::never(), look: &|| target.look() };
+    let late = agent.is_some() && listener.is_none();
+    if let (Some(agent), Some(listener)) = (&agent, listener) {
+        hand_over(agent, listener, child.pid(), record)?;
+    }
+    link.start()?;
+    if let (Some(agent), true) = (&agent, late) {
+        let listener = start::wait_for_listener(&mut link, &child, patience)?;
+        hand_over(agent, listener, child.pid(), record)?;
+        link.start()?;
+    }
     start::wait_for_exec(&mut link, patience).within("unable to start container process")?;
     // Last: a client that finds it goes on.
     if let Some(path) = &request.pid_file {
@@ -268,6 +285,12 @@ fn begin(joined: Joined, target: &Target<'_>, request: &Request, mut relay: Opti
             Ok(0)
         }
     }
+}
+
+/// runc tells agents so: the process's pid beside the running container's state.
+fn hand_over(agent: &Notify, listener: OwnedFd, pid: i32, record: &Record) -> Result<()> {
+    let state = record.hook_state().at("running", record.init.map_or(0, |i| i.pid));
+    seccomp::hand_over(agent, &listener, pid, state).within("unable to start container process")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! start: opens the gate, and hears what became of the program.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::store::{Entry, GATE};
@@ -9,7 +9,10 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::handshake::{Answer, Main, Patience};
 use crate::hooks;
-use crate::launch::notify::{self, Proxy};
+use crate::launch::{
+    self,
+    notify::{self, Proxy},
+};
 use crate::log::Log;
 use crate::spec;
 use crate::sys::process::Deadline;
@@ -85,6 +88,18 @@ pub fn wait_for_exec(link: &mut Main, patience: Patience<'_>) -> Result<()> {
     match link.hear("executing the program", patience, |_| Ok(()))? {
         Answer::Gone => Ok(()),
         a => Err(Error::bug(format!("init said {a:?} after its start"))),
+    }
+}
+
+/// Of a filter that is loaded only now. The process waits for us to take it.
+pub fn wait_for_listener(link: &mut Main, child: &process::Child, patience: Patience<'_>) -> Result<OwnedFd> {
+    match link.hear("loading the filter", patience, |_| Ok(()))? {
+        Answer::Listening(number) => launch::seccomp::take_listener(child.pidfd(), number),
+        Answer::Gone => {
+            Err(Error::new(Kind::Died, "the process ended before its seccomp listener was taken")
+                .hint("the profile must let it call read(2) and write(2)"))
+        }
+        a => Err(Error::bug(format!("it said {a:?} while loading the filter"))),
     }
 }
 

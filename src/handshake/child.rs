@@ -1,7 +1,7 @@
 //! The child's end.
 
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::{MAX_FRAME, Program, Tag, decode_program, encode, encode_program, frame, parse};
 use crate::error::{Error, Kind, OnSys, Result};
@@ -47,12 +47,17 @@ impl Line {
     }
 
     fn say(&self, tag: Tag, body: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        socket::send(&self.0, &frame(tag, body), fd).map_err(|e| gone(Some(e)))
+        let frame = frame(tag, body);
+        match fd {
+            Some(_) => socket::send(&self.0, &frame, fd),
+            None => sys::fs::write_once(&self.0, &frame),
+        }
+        .map_err(|e| gone(Some(e)))
     }
 
     fn hear(&self, wanted: Tag) -> Result<Vec<u8>> {
         let mut buf = vec![0; MAX_FRAME];
-        let (n, _) = socket::receive(&self.0, &mut buf).on("read", "the handshake")?;
+        let n = sys::fs::read_some(&self.0, &mut buf).on("read", "the handshake")?;
         if n == 0 {
             return Err(gone(None));
         }
@@ -114,11 +119,16 @@ impl<'a> Child<'a, Continued> {
         self.line.say(Tag::Console, &[], Some(master))
     }
 
-    /// All is done but the wait for `start`.
-    pub fn ready(self) -> Result<Child<'a, Ready>> {
-        self.line.say(Tag::Ready, &[], None)?;
+    /// All is done but the wait for `start`. `listener`: for main to take before it says more.
+    pub fn ready(self, listener: Option<&OwnedFd>) -> Result<Child<'a, Ready>> {
+        self.line.say(Tag::Ready, &number(listener), None)?;
         Ok(self.line.phase())
     }
+}
+
+/// A descriptor's number, if there is one.
+fn number(fd: Option<&OwnedFd>) -> Vec<u8> {
+    fd.map(|fd| fd.as_raw_fd().to_ne_bytes().to_vec()).unwrap_or_default()
 }
 
 impl Child<'_, Joining> {
@@ -127,10 +137,21 @@ impl Child<'_, Joining> {
         self.line.say(Tag::Console, &[], Some(master))
     }
 
-    /// All is done; until main has done what it has to. The filter comes with its word.
-    pub fn ready(self) -> Result<Program> {
-        self.line.say(Tag::Ready, &[], None)?;
+    /// Which main makes meanwhile.
+    pub fn filter(&self) -> Result<Program> {
         decode_program(&self.line.hear(Tag::Continue)?)
+    }
+
+    /// All is done; until main has done what it has to. `listener`: for main to take.
+    pub fn ready(&self, listener: Option<&OwnedFd>) -> Result<()> {
+        self.line.say(Tag::Ready, &number(listener), None)?;
+        self.line.hear(Tag::Start).map(|_| ())
+    }
+
+    /// The filter is loaded; until main has taken its listener.
+    pub fn listening(&self, listener: &OwnedFd) -> Result<()> {
+        self.line.say(Tag::Listening, &number(Some(listener)), None)?;
+        self.line.hear(Tag::Start).map(|_| ())
     }
 }
 

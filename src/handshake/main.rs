@@ -43,7 +43,10 @@ impl Patience<'_> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     Mounted,
-    Ready,
+    /// With the number of its filter's listener, if that notifies.
+    Ready(Option<i32>),
+    /// The number of the listener of a filter that was loaded after all.
+    Listening(i32),
     /// End of file.
     Gone,
 }
@@ -104,7 +107,15 @@ impl Main {
             }
             match parse(&self.buf[..n])? {
                 (Tag::Mounted, _) => return Ok(Answer::Mounted),
-                (Tag::Ready, _) => return Ok(Answer::Ready),
+                (Tag::Ready, body) => {
+                    return Ok(Answer::Ready(body.first_chunk().map(|n| i32::from_ne_bytes(*n))));
+                }
+                (Tag::Listening, body) => {
+                    let n = body
+                        .first_chunk()
+                        .ok_or_else(|| Error::bug("handshake: a listener without number"))?;
+                    return Ok(Answer::Listening(i32::from_ne_bytes(*n)));
+                }
                 (Tag::Console, _) => {
                     console(fd.ok_or_else(|| Error::bug("handshake: a console without descriptor"))?)?;
                 }

@@ -6,16 +6,19 @@
 //!         Mounted ────────▶           main: limits · prestart, createRuntime hooks · filter ready
 //!         ◀──────── Continue(filter)
 //!         Console(fd) ────▶           only with a terminal: the pty's master
-//!         Ready ──────────▶           main: record created · pid file
+//!         Ready(fd no.) ──▶           main: takes the listener of a filter that notifies · record created · pid file
 //!         ◀──────── Start             written down: `run` and `exec` go on, `create` waits at its gate
 //!  any    Failed(Error) ──▶           at most one, instead of any of the above
 //!  end of file  after Start: the program runs. Anywhere else: it died without a word.
 //! ```
 //!
-//! `exec` is shorter: Console(fd), if any · Ready · Continue(filter), which is its start.
+//! `exec` is shorter: Console(fd), if any · Continue(filter), which main sends when it has it · Ready(fd no.) · Start. A
+//! filter that could not be loaded before is loaded then; one that notifies is told of by Listening(fd no.), and another
+//! Start says that main has the descriptor.
 //!
 //! The order is in the types: each phase's end has only the methods that the phase allows, and a method consumes it.
-//! Children use sendmsg(2) and recvmsg(2) before their filter is loaded, and nothing after it.
+//! Children use write(2) and read(2), but for a terminal, which comes before the filter: one that notifies must not catch
+//! the word without which nobody could answer it.
 
 mod child;
 mod main;
@@ -34,7 +37,18 @@ pub struct Program {
     pub code: Vec<u8>,
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
+    /// `exec`: it allows all that the process still has to do.
+    pub early: bool,
 }
+
+impl Program {
+    /// Loading it gives a descriptor that is for an agent.
+    pub fn listens(&self) -> bool {
+        self.flags & NEW_LISTENER != 0
+    }
+}
+
+const NEW_LISTENER: u32 = crate::sys::seccomp::NEW_LISTENER;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -45,14 +59,16 @@ enum Tag {
     Mounted,
     Console,
     Ready,
-    Notify,
+    Listening,
     Failed,
 }
 
 impl Tag {
     fn of(byte: u8) -> Option<Self> {
         use Tag::*;
-        [Go, Continue, Start, Mounted, Console, Ready, Notify, Failed].into_iter().find(|t| *t as u8 == byte)
+        [Go, Continue, Start, Mounted, Console, Ready, Listening, Failed]
+            .into_iter()
+            .find(|t| *t as u8 == byte)
     }
 }
 
@@ -73,16 +89,17 @@ fn parse(bytes: &[u8]) -> Result<(Tag, &[u8])> {
 }
 
 fn encode_program(p: &Program) -> Vec<u8> {
-    let mut body = Vec::with_capacity(4 + p.code.len());
+    let mut body = Vec::with_capacity(5 + p.code.len());
     body.extend_from_slice(&p.flags.to_ne_bytes());
+    body.push(p.early.into());
     body.extend_from_slice(&p.code);
     body
 }
 
 fn decode_program(body: &[u8]) -> Result<Program> {
-    let (flags, code) =
-        body.split_first_chunk::<4>().ok_or_else(|| Error::bug("handshake: a filter without its flags"))?;
-    Ok(Program { flags: u32::from_ne_bytes(*flags), code: code.to_vec() })
+    let ([a, b, c, d, early], code) =
+        body.split_first_chunk::<5>().ok_or_else(|| Error::bug("handshake: a filter without its flags"))?;
+    Ok(Program { flags: u32::from_ne_bytes([*a, *b, *c, *d]), early: *early != 0, code: code.to_vec() })
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -105,7 +122,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in() {
-        let p = Program { code: vec![1, 2, 3, 4, 5, 6, 7, 8], flags: 5 };
+        let p = Program { code: vec![1, 2, 3, 4, 5, 6, 7, 8], flags: 5, early: true };
         let f = frame(Tag::Continue, &encode_program(&p));
         let (tag, body) = parse(&f).unwrap();
         assert_eq!(tag, Tag::Continue);

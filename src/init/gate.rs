@@ -26,9 +26,11 @@ pub enum Starter {
 /// Signals that ask a process to end are obeyed while it waits, though the kernel spares the first process of a pid
 /// namespace: a client that stops a created container sends TERM and expects it to work. Others, such as USR1, are
 /// meant for the program and lost, as with runc.
-pub fn wait(gate: Gate, link: &Child<'_, Ready>) -> Result<Starter> {
+pub fn wait(gate: Gate, link: &Child<'_, Ready>, for_agent: Option<OwnedFd>) -> Result<Starter> {
     // With a gate, main's word says that this container is written down; its end without it, that nobody knows us.
     link.wait_for_start()?;
+    // Main has taken it. While a copy is open, calls wait for an agent that may be gone.
+    drop(for_agent);
     let listener = match gate {
         Gate::Word => return Ok(Starter::Main),
         Gate::Listen(fd) => fd,

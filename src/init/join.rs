@@ -2,24 +2,24 @@
 //!
 //! The container must not see it before it has nothing left that is not the container's (CVE-2016-9962): whoever has
 //! CAP_SYS_PTRACE there may trace it from then on, dumpable or not. So the joiner stays outside the container's pid
-//! namespace while it enters the others and becomes the user. The last thing it does is to clone, as main's own
-//! child, the process that executes the program: born in the pid namespace, with the program's ids and capabilities.
+//! namespace while it enters the others, becomes the user and loads the filter. The last thing it does is to clone, as
+//! main's own child, the process that executes the program: born in the pid namespace, with the program's ids,
+//! capabilities and filter. Only a filter that refuses what that process has to do still is loaded by itself, late.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::root::Root;
-use super::{console, exec, fds, identity, kernel, load, schedule, session};
+use super::{console, exec, fds, identity, kernel, schedule, seccomp, session};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
 use crate::handshake::{Child, Joining, Line, Program};
 use crate::plan::exec::set_oom_score_adj;
 use crate::plan::identity::Rlimit;
 use crate::plan::join::{Door, Entrance, ForJoiner};
 use crate::plan::namespaces::name;
-use crate::sys::cred::Caps;
 use crate::sys::fs::{self, OFlag};
-use crate::sys::process::{self, Birth};
-use crate::sys::{Errno, mount, ns, sched, signal, socket};
+use crate::sys::process;
+use crate::sys::{Errno, fd, mount, ns, sched, signal};
 
 /// Becomes the program, or says why not. A joiner that has cloned the process tells `report` that one's pid.
 ///
@@ -65,19 +65,28 @@ fn become_process(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &L
     plan.identity.rlimits.iter().try_for_each(Rlimit::allow)?;
     let link = line.joining();
     let mut ready = enter(plan, &link)?;
+    let filter = if plan.filtered { link.filter()? } else { Program::default() };
 
     let mut keep: Vec<RawFd> = fds::preserved(plan.preserve);
     keep.push(line.as_raw_fd());
     let doors_and_report = doors.last.iter().map(|d| d.fd.as_raw_fd()).chain([report.as_raw_fd()]);
-    fds::fence(&keep.iter().copied().chain(doors_and_report).collect::<Vec<_>>())?;
+    let for_now: Vec<RawFd> = doors_and_report.collect();
+    fds::fence(&keep.iter().chain(&for_now).copied().collect::<Vec<_>>())?;
+    signal::reset_ignored(plan.ignored_signals).on("reset", "signals")?;
+    // Of all that follows nothing is new to it: see `launch::join`, which knows what that is.
+    let mut listener = None;
+    if filter.early {
+        listener = seccomp::load(&filter)?;
+        seccomp::relinquish(&plan.identity)?;
+    }
     if plan.namespaces & ns::NEWPID != 0
         && let Some(pid) = clone_inside()?
     {
-        socket::send(report.as_fd(), &pid.to_ne_bytes(), None).on("report", "the process's pid")?;
+        fs::write_once(report, &pid.to_ne_bytes()).on("report", "the process's pid")?;
         return Ok(Side::Joiner);
     }
     pass(&doors.last)?;
-    fds::fence(&keep)?;
+    for_now.iter().try_for_each(|n| fd::close_number(*n)).on("close", "descriptors")?;
     if let Some(cpus) = &plan.affinity.1 {
         // A cpuset gives all its CPUs to who joins it, but not every container has one.
         sched::set_affinity(0, cpus).on("set", "final CPU affinity")?;
@@ -92,15 +101,16 @@ fn become_process(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &L
         ready.env.push(CString::new(format!("LISTEN_PID={}", process::getpid())).unwrap_or_default());
     }
     // Main sets limits now, and tells whoever waits for us.
-    let filter = link.ready()?;
-    last_steps(plan, &ready, &filter)
-}
-
-/// Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after the filter.
-fn last_steps(plan: &ForJoiner, ready: &Ready, filter: &Program) -> Result<Side> {
-    signal::reset_ignored(plan.ignored_signals).on("reset", "signals")?;
+    link.ready(listener.as_ref())?;
+    // While a copy is open, calls wait for an agent that may be gone.
+    drop(listener);
     process::die_with_parent(0).on("clear", "parent-death signal")?;
-    load(filter)?;
+    // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this, unless it notifies.
+    if !filter.early
+        && let Some(listener) = seccomp::load(&filter)?
+    {
+        link.listening(&listener)?;
+    }
     Err(exec::replace(&ready.file, &plan.program, &ready.env))
 }
 
@@ -145,8 +155,8 @@ fn become_user(plan: &ForJoiner, root: &Root) -> Result<Ready> {
     let env = exec::environment(root, &plan.program, plan.identity.uid);
     fds::own_streams(plan.identity.uid)?;
     identity::no_new_privs(&plan.identity)?;
-    let loads = plan.filtered && !plan.identity.no_new_privs;
-    identity::assume(&plan.identity, if loads { Caps::SYS_ADMIN } else { Caps::default() })?;
+    let until_exec = seccomp::needs_until_exec(plan.filtered, plan.identity.no_new_privs);
+    identity::assume(&plan.identity, until_exec)?;
     // Changing ids may have made us dumpable again: fs.suid_dumpable.
     hide()?;
     exec::enter_cwd(&plan.program, true, &mut entered)?;
@@ -198,8 +208,7 @@ fn gone() -> Error {
 
 /// The pid is as main sees it; none in the new process.
 fn clone_inside() -> Result<Option<i32>> {
-    let birth = Birth { sibling: true, ..Birth::default() };
-    match process::fork(&birth) {
+    match process::fork_sibling() {
         // The pid namespace has lost its init.
         Err(Errno::ENOMEM) => Err(gone()),
         Ok(None) => {

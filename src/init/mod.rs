@@ -19,6 +19,7 @@ mod paths;
 mod root;
 mod rootfs;
 mod schedule;
+mod seccomp;
 mod session;
 
 use std::ffi::CString;
@@ -29,7 +30,6 @@ use crate::handshake::{Line, Program};
 use crate::hooks;
 use crate::plan::ForInit;
 use crate::plan::identity::Identity;
-use crate::sys::cred::Caps;
 use crate::sys::{self, process};
 use gate::Starter;
 
@@ -118,14 +118,18 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     }
     fds::fence(&keep)?;
     process::die_with_parent(0).map_err(|e| Error::sys("clear", "parent-death signal", e))?;
-    let link = link.ready()?;
-    *starter = gate::wait(gate, &link)?;
+    // Its agent is told of it before the container is created.
+    let listener = if filter.listens() { seccomp::load(&filter)? } else { None };
+    let link = link.ready(listener.as_ref())?;
+    *starter = gate::wait(gate, &link, listener)?;
     run_hooks("startContainer", &hooks.start_container, None, || hooks.state.json("created", pid))?;
     if program.is_none() {
         process::exit_now(0);
     }
     // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this.
-    load(&filter)?;
+    if !filter.listens() {
+        seccomp::load(&filter)?;
+    }
     Err(exec::replace(&file, &program, &env))
 }
 
@@ -169,27 +173,13 @@ fn become_user(
         identity::limits(identity)?;
     }
     identity::no_new_privs(identity)?;
-    identity::assume(identity, needs_until_exec(filter, identity.no_new_privs))?;
+    identity::assume(identity, seccomp::needs_until_exec(!filter.code.is_empty(), identity.no_new_privs))?;
     // fs.suid_dumpable may have made us dumpable again.
     process::set_not_dumpable().map_err(|e| Error::sys("clear", "dumpable", e))?;
     exec::enter_cwd(program, true, &mut entered)?;
     // As the user who will execute it; a missing program is an error of `create`.
     let file = if program.is_none() { CString::default() } else { exec::find(program)? };
     Ok((file, env))
-}
-
-/// Loading a filter without no_new_privs needs CAP_SYS_ADMIN, which the program must not have: kept until execve(2).
-fn needs_until_exec(filter: &Program, no_new_privs: bool) -> Caps {
-    if filter.code.is_empty() || no_new_privs { Caps::default() } else { Caps::SYS_ADMIN }
-}
-
-fn load(filter: &Program) -> Result<()> {
-    if filter.code.is_empty() {
-        return Ok(());
-    }
-    sys::seccomp::load(&filter.code, filter.flags)
-        .map(|_| ())
-        .map_err(|e| Error::sys("load", "the seccomp filter", e).pointer("/linux/seccomp"))
 }
 
 impl AsRawFd for Line {

@@ -2,14 +2,16 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::{compile, expect, fenced};
+use super::seccomp::{self, Prepared};
+use super::{Phase, expect, fenced};
 use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::{Entrance, Sub, Way};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
-use crate::handshake::{self, Answer, Main, Patience, Program};
+use crate::handshake::{self, Main, Patience};
 use crate::init;
 use crate::log::Log;
 use crate::plan::join::{ForJoiner, ForMain, Plan};
+use crate::plan::seccomp::{Call, Notify, permits};
 use crate::sys::process::{self, Birth, Child, Deadline};
 use crate::sys::{Errno, ns, sched, socket};
 
@@ -36,8 +38,10 @@ pub struct Joined {
     pub link: Main,
     /// The pty's master, with a terminal.
     pub console: Option<OwnedFd>,
-    /// To be sent as its start.
-    pub filter: Program,
+    /// Who is given the listener of its filter.
+    pub agent: Option<Notify>,
+    /// `None` with an agent: the process loads its filter after its start, and tells of it then.
+    pub listener: Option<OwnedFd>,
 }
 
 pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
@@ -83,10 +87,12 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     let (report, theirs) = socket::pair().on("create", "the handshake")?;
     let stage = give_birth(&plan.joiner, entrance, line, theirs)?;
     // Slow and pure: beside the child.
-    let filter = match &plan.main.seccomp {
-        Some(profile) => compile(profile, log)?,
-        None => Program::default(),
-    };
+    let Prepared { mut program, agent } = seccomp::prepare(plan.main.seccomp.as_ref(), log)?;
+    if plan.joiner.filtered {
+        program.early = permits(&program.code, &still_to_come(&plan.joiner));
+        log.debug(if program.early { "the filter is loaded first" } else { "the filter is loaded last" });
+        link.proceed(&program)?;
+    }
     let deadline = if target.may_be_frozen { Deadline::never() } else { Deadline::after(super::PATIENCE) };
     let patience = Patience { deadline, look: &|| target.look() };
     let mut console = None;
@@ -96,15 +102,31 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     } else {
         adopt(stage, &report, &mut link, patience, &mut console)?
     };
-    match expect(&mut link, Answer::Ready, "preparing the program", patience, &mut console) {
+    let listener = match expect(&mut link, Phase::Ready, "preparing the program", patience, &mut console) {
         Err(e) if e.kind() == Kind::Died => return Err(died(e)),
         r => r?,
-    }
+    };
+    let listener = listener.map(|n| seccomp::take_listener(child.pidfd(), n)).transpose()?;
     prepare(&plan.main, child.pid())?;
     if plan.main.terminal && console.is_none() {
         return Err(Error::bug("the process is ready without its terminal"));
     }
-    Ok(Joined { child, link, console, filter })
+    Ok(Joined { child, link, console, agent, listener })
+}
+
+/// What `init::join` calls after a filter that is loaded first, in the joiner and in the process that it clones.
+fn still_to_come(joiner: &ForJoiner) -> Vec<Call> {
+    let mut names = vec!["prctl", "write", "read", "close", "setsid", "execve", "exit_group"];
+    // The memory's manager.
+    names.extend(["brk", "mmap", "munmap", "mremap"]);
+    names.extend((!joiner.identity.no_new_privs).then_some("capset"));
+    names.extend(joiner.affinity.1.is_some().then_some("sched_setaffinity"));
+    names.extend((!joiner.identity.rlimits.is_empty()).then_some("prlimit64"));
+    names.extend(joiner.console.is_some().then_some("ioctl"));
+    names.extend(joiner.listens.then_some("getpid"));
+    let mut calls: Vec<_> = names.into_iter().map(|name| Call { name, first: None }).collect();
+    calls.push(Call { name: "clone", first: Some(process::CLONE_PARENT) });
+    calls
 }
 
 fn give_birth(
@@ -144,10 +166,10 @@ fn adopt(
             Ok(child)
         }
         // It ended; its last word says why.
-        _ => match expect(link, Answer::Ready, "joining the container", patience, console) {
+        _ => match expect(link, Phase::Ready, "joining the container", patience, console) {
             Err(e) if e.kind() == Kind::Died => Err(died(e)),
             Err(e) => Err(e),
-            Ok(()) => Err(Error::bug("the joining process reported no process")),
+            Ok(_) => Err(Error::bug("the joining process reported no process")),
         },
     }
 }

@@ -4,6 +4,7 @@ pub mod idmap;
 pub mod join;
 pub mod notify;
 pub mod relay;
+pub mod seccomp;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, OnSys, Result, Stage};
-use crate::handshake::{self, Answer, Main, Patience, Program};
+use crate::handshake::{self, Answer, Main, Patience};
 use crate::hooks;
 use crate::log::Log;
 use crate::plan::{self, ForInit, ForMain, Plan};
@@ -46,7 +47,7 @@ pub fn launch(
     let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
         let deadline =
             if init_hooks_bounded { Deadline::after(PATIENCE + hook_time) } else { Deadline::never() };
-        expect(link, Answer::Ready, "preparing the program", Patience { deadline, look: &look }, console)
+        expect(link, Phase::Ready, "preparing the program", Patience { deadline, look: &look }, console)
     });
     match done {
         Ok(console) => Ok(Launched { child, link, console, poststart: main.hooks.poststart }),
@@ -61,7 +62,7 @@ fn converse(
     cgroup: &Cgroup,
     resources: Option<&LinuxResources>,
     log: &Log,
-    ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<()>,
+    ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<Option<i32>>,
 ) -> Result<Option<OwnedFd>> {
     let pid = child.pid();
     if main.staged || cgroup.is_made_around_a_process() {
@@ -77,14 +78,11 @@ fn converse(
     }
     link.go(pid)?;
     // Slow and pure: beside the child, while it mounts.
-    let filter = match &main.seccomp {
-        Some(profile) => compile(profile, log)?,
-        None => Program::default(),
-    };
+    let filter = seccomp::prepare(main.seccomp.as_ref(), log)?;
     let mut console = None;
     expect(
         link,
-        Answer::Mounted,
+        Phase::Mounted,
         "assembling the root file system",
         Patience { deadline: Deadline::after(PATIENCE), look: &|| cgroup.check_not_frozen_above() },
         &mut console,
@@ -100,45 +98,47 @@ fn converse(
         hooks::run_all("prestart", &main.hooks.prestart, &state.json("created", pid))?;
         hooks::run_all("createRuntime", &main.hooks.create_runtime, &state.json("creating", pid))?;
     }
-    link.proceed(&filter)?;
-    ready(link, &mut console)?;
+    link.proceed(&filter.program)?;
+    let listener = ready(link, &mut console)?;
+    if let Some(agent) = &filter.agent {
+        let number =
+            listener.ok_or_else(|| Error::bug("init is ready without the listener of its filter"))?;
+        let listener = seccomp::take_listener(child.pidfd(), number)?;
+        seccomp::hand_over(agent, &listener, pid, state.at("creating", pid))?;
+    }
     if main.terminal && console.is_none() {
         return Err(Error::bug("init is ready without its terminal"));
     }
     Ok(console)
 }
 
-fn compile(profile: &oci_spec::runtime::LinuxSeccomp, log: &Log) -> Result<Program> {
-    let terms = plan::seccomp::terms(profile)?;
-    let filter = plan::seccomp::compile(profile)?;
-    for w in &filter.warnings {
-        log.debug(w);
-    }
-    if terms.notify.is_some() {
-        return Err(Error::unsupported("a seccomp notify listener is not supported yet")
-            .pointer("/linux/seccomp/listenerPath"));
-    }
-    Ok(Program { code: filter.program, flags: terms.flags })
+/// What a child has to come to.
+#[derive(Clone, Copy)]
+enum Phase {
+    Mounted,
+    /// It may tell the number of its filter's listener.
+    Ready,
 }
 
 fn expect(
     link: &mut Main,
-    wanted: Answer,
+    wanted: Phase,
     doing: &'static str,
     patience: Patience<'_>,
     console: &mut Option<OwnedFd>,
-) -> Result<()> {
+) -> Result<Option<i32>> {
     let answer = link.hear(doing, patience, |fd| {
         *console = Some(fd);
         Ok(())
     })?;
-    match answer {
-        a if a == wanted => Ok(()),
-        Answer::Gone => {
+    match (answer, wanted) {
+        (Answer::Mounted, Phase::Mounted) => Ok(None),
+        (Answer::Ready(listener), Phase::Ready) => Ok(listener),
+        (Answer::Gone, _) => {
             Err(Error::new(Kind::Died, format!("the container's init died while {doing}"))
                 .at_stage(Stage::Init))
         }
-        a => Err(Error::bug(format!("init said {a:?} while {doing}"))),
+        (a, _) => Err(Error::bug(format!("init said {a:?} while {doing}"))),
     }
 }
 
@@ -236,7 +236,7 @@ fn through_intermediate(
         // It died; its last word says why.
         _ => {
             let patience = Patience { deadline: Deadline::after(PATIENCE), look: &|| Ok(()) };
-            expect(link, Answer::Ready, "joining namespaces", patience, &mut None)?;
+            expect(link, Phase::Ready, "joining namespaces", patience, &mut None)?;
             Err(Error::bug("the intermediate process reported no init"))
         }
     }

@@ -33,8 +33,11 @@ fn is_zero(pid: &i32) -> bool {
 impl HookState {
     /// The document, with the status and the pid of the moment.
     pub fn json(&self, status: &str, pid: i32) -> Vec<u8> {
-        let state = Self { status: status.into(), pid, ..self.clone() };
-        serde_json::to_vec(&state).unwrap_or_default()
+        serde_json::to_vec(&self.at(status, pid)).unwrap_or_default()
+    }
+
+    pub fn at(&self, status: &str, pid: i32) -> Self {
+        Self { status: status.into(), pid, ..self.clone() }
     }
 }
 

@@ -49,6 +49,12 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Closes a number that no owner is left of, as in a process that never returns from where it is.
+pub fn close_number(number: RawFd) -> Result<()> {
+    // SAFETY: an integer; the caller promises that nobody uses it after this.
+    cvt(unsafe { libc::close(number) }.into()).map(|_| ())
+}
+
 /// Is this number an open descriptor?
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: as in `adopt`.

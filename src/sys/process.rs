@@ -26,7 +26,8 @@ struct CloneArgs {
 }
 
 const CLONE_PIDFD: u64 = 0x1000;
-const CLONE_PARENT: u64 = 0x8000;
+/// All that [`fork_sibling`] asks for.
+pub const CLONE_PARENT: u64 = 0x8000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// What a new process is born with.
@@ -86,6 +87,21 @@ pub fn fork(birth: &Birth<'_>) -> Result<Option<Pid>> {
     }
     // SAFETY: as in `spawn`.
     let pid = cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    Ok((pid != 0).then_some(pid as Pid))
+}
+
+/// A fork(2) of a process that exists to make another, the caller's sibling, and may have a filter already: by clone(2),
+/// since container profiles say ENOSYS to clone3(2). Comes back as [`fork`] does.
+pub fn fork_sibling() -> Result<Option<Pid>> {
+    let null = std::ptr::null_mut::<libc::c_void>();
+    // The exit signal is the parent's own then, and must not be given. On s390x the stack stands before the flags.
+    #[cfg(not(target_arch = "s390x"))]
+    // SAFETY: as in `spawn`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, CLONE_PARENT, null, null, null, null) };
+    #[cfg(target_arch = "s390x")]
+    // SAFETY: as in `spawn`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, null, CLONE_PARENT, null, null, null) };
+    let pid = cvt(pid)?;
     Ok((pid != 0).then_some(pid as Pid))
 }
 

@@ -4,11 +4,21 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::{Errno, Result, cvt};
 
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER.
+pub const NEW_LISTENER: u32 = 8;
+
+/// Does the kernel know all of these flags?
+pub fn knows(flags: u32) -> bool {
+    const SET_MODE_FILTER: u32 = 1;
+    let none: *const libc::sock_fprog = std::ptr::null();
+    // SAFETY: the kernel looks at the flags, then at the null pointer, and loads nothing.
+    cvt(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, none) }) == Err(Errno::EFAULT)
+}
+
 /// Loads a classic BPF program (`struct sock_filter[]` as bytes). With SECCOMP_FILTER_FLAG_NEW_LISTENER in `flags`
 /// the notification descriptor comes back.
 pub fn load(program: &[u8], flags: u32) -> Result<Option<OwnedFd>> {
     const SET_MODE_FILTER: u32 = 1;
-    const NEW_LISTENER: u32 = 8;
     let size = size_of::<libc::sock_filter>();
     let count = program.len() / size;
     if count == 0 || !program.len().is_multiple_of(size) {

@@ -95,31 +95,57 @@ fn below(dir: impl AsFd, name: &str) -> Result<s::UnixAddr> {
 
 /// Connects a stream to a host path of any length.
 pub fn connect_stream(path: &Path) -> Result<OwnedFd> {
+    connect(path, None)
+}
+
+/// As [`connect_stream`], and while the listener's queue is full waits no longer than `limit`: EAGAIN then. As long may
+/// each write to it take.
+pub fn connect_stream_within(path: &Path, limit: std::time::Duration) -> Result<OwnedFd> {
+    connect(path, Some(limit))
+}
+
+fn connect(path: &Path, limit: Option<std::time::Duration>) -> Result<OwnedFd> {
     let fd = s::socket(s::AddressFamily::Unix, s::SockType::Stream, s::SockFlag::SOCK_CLOEXEC, None)?;
-    let address = match s::UnixAddr::new(path) {
+    if let Some(limit) = limit {
+        let limit = nix::sys::time::TimeVal::new(limit.as_secs() as _, limit.subsec_micros() as _);
+        // connect(2) on such a socket keeps to it, unix(7) and socket(7).
+        s::setsockopt(&fd, s::sockopt::SendTimeout, &limit)?;
+    }
+    let (address, _dir) = match s::UnixAddr::new(path) {
         Err(Errno::ENAMETOOLONG) => {
             let (dir, name) = (path.parent().ok_or(Errno::EINVAL)?, path.file_name().ok_or(Errno::EINVAL)?);
             let dir = super::fs::open_dir(dir)?;
-            let address =
-                s::UnixAddr::new(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))?;
-            retry(|| s::connect(fd.as_raw_fd(), &address))?;
-            return Ok(fd);
+            let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+            (s::UnixAddr::new(&short)?, Some(dir))
         }
-        r => r?,
+        r => (r?, None),
     };
     retry(|| s::connect(fd.as_raw_fd(), &address))?;
     Ok(fd)
 }
 
-/// As [`connect_stream`], and while the listener's queue is full waits no longer than `limit`: EAGAIN then.
-pub fn connect_stream_within(path: &Path, limit: std::time::Duration) -> Result<OwnedFd> {
-    let fd = s::socket(s::AddressFamily::Unix, s::SockType::Stream, s::SockFlag::SOCK_CLOEXEC, None)?;
-    let limit = nix::sys::time::TimeVal::new(limit.as_secs() as _, limit.subsec_micros() as _);
-    // connect(2) on such a socket keeps to it, unix(7) and socket(7).
-    s::setsockopt(&fd, s::sockopt::SendTimeout, &limit)?;
-    let address = s::UnixAddr::new(path)?;
-    retry(|| s::connect(fd.as_raw_fd(), &address))?;
-    Ok(fd)
+/// A message on a stream, with a descriptor; EAGAIN when the deadline has passed. The socket's own limit is for each
+/// write.
+pub fn send_all(
+    to: impl AsFd,
+    data: &[u8],
+    fd: BorrowedFd<'_>,
+    deadline: super::process::Deadline,
+) -> Result<()> {
+    let raw = [fd.as_raw_fd()];
+    let mut rights = Some(s::ControlMessage::ScmRights(&raw));
+    let to = to.as_fd().as_raw_fd();
+    let mut rest = data;
+    while !rest.is_empty() {
+        if deadline.passed() {
+            return Err(Errno::EAGAIN);
+        }
+        let iov = [IoSlice::new(rest)];
+        let n = retry(|| s::sendmsg::<()>(to, &iov, rights.as_slice(), s::MsgFlags::MSG_NOSIGNAL, None))?;
+        rights = None;
+        rest = rest.get(n..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {

@@ -24,9 +24,11 @@ mod assemble;
 mod blocks;
 mod check;
 mod order;
+mod permits;
 mod profile;
 
 pub use check::is_program;
+pub use permits::{Call, permits};
 
 use std::path::PathBuf;
 
@@ -273,6 +275,20 @@ fn search(spans: &[Span], blocks: &mut Blocks) -> Id {
 }
 
 // ---- flags and the agent ----------------------------------------------------------------------------------------------
+
+/// Whether this kernel knows a flag of the specification.
+pub fn is_supported(name: &str) -> bool {
+    let flag = match name {
+        // Of nothing, see below.
+        "SECCOMP_FILTER_FLAG_TSYNC" => return true,
+        "SECCOMP_FILTER_FLAG_LOG" => flag::LOG,
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => flag::SPEC_ALLOW,
+        // The kernel wants it together only.
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => flag::WAIT_KILLABLE_RECV | flag::NEW_LISTENER,
+        _ => return false,
+    };
+    crate::sys::seccomp::knows(flag)
+}
 
 /// Errors carry pointers below `/linux/seccomp`.
 pub fn terms(seccomp: &LinuxSeccomp) -> Result<Terms> {

@@ -382,6 +382,7 @@ fn overwrite_exe() {
 fn snoop() {
     let mut outside = std::collections::BTreeSet::new();
     let mut runtime = std::collections::BTreeSet::new();
+    let mut weak = std::collections::BTreeSet::new();
     let mut looked = 0_u64;
     let all = block_all();
     let here = |path: &str| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
@@ -395,6 +396,7 @@ fn snoop() {
             }
             looked += 1;
             let at = |name: &str| format!("/proc/{pid}/{name}");
+            weak.extend(weaknesses(&fs::read_to_string(at("status")).unwrap_or_default()));
             if here(&at("root")).is_some_and(|r| Some(r) != root) {
                 outside.insert("root".to_string());
             }
@@ -416,7 +418,16 @@ fn snoop() {
         }
     }
     next_signal(&all);
-    say(&json!({"looked": looked, "outside": outside, "runtime": runtime}).to_string());
+    say(&json!({"looked": looked, "outside": outside, "runtime": runtime, "weak": weak}).to_string());
+}
+
+/// What a process has, by its /proc/PID/status, that a program in the container must not have.
+fn weaknesses(status: &str) -> impl Iterator<Item = &'static str> {
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+    let has_admin = |caps: &str| u64::from_str_radix(caps, 16).is_ok_and(|c| c & 1 << 21 != 0);
+    let admin = ["CapPrm:", "CapEff:"].into_iter().filter_map(field).any(has_admin);
+    let unfiltered = field("Seccomp:") == Some("0");
+    [(admin, "CAP_SYS_ADMIN"), (unfiltered, "no filter")].into_iter().filter(|(is, _)| *is).map(|(_, w)| w)
 }
 
 /// A directory from which our own program is not to be seen; held while it is looked at.

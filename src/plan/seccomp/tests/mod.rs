@@ -250,6 +250,36 @@ fn a_program_that_the_kernel_would_refuse_is_named() {
     );
 }
 
+#[test]
+fn what_the_runtime_may_still_call() {
+    let may = |v: serde_json::Value, name, first| {
+        let mut p = json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []});
+        p.as_object_mut().unwrap().extend(v.as_object().unwrap().clone());
+        permits(&compile(&profile(p)).unwrap().program, &[permits::Call { name, first }])
+    };
+    let rule = |action: &str, args: serde_json::Value| {
+        json!({"listenerPath": "/a", "syscalls": [
+        {"names": ["read", "clone"], "action": format!("SCMP_ACT_{action}"), "args": args}]})
+    };
+    let args = |op: &str, value: u64| json!([{"index": 0, "op": format!("SCMP_CMP_{op}"), "value": value, "valueTwo": 0}]);
+    assert!(may(rule("ALLOW", json!([])), "read", None));
+    assert!(may(rule("LOG", json!([])), "read", None));
+    assert!(!may(rule("NOTIFY", json!([])), "read", None));
+    assert!(!may(rule("TRACE", json!([])), "read", None));
+    assert!(!may(rule("ALLOW", json!([])), "write", None));
+    // It may depend on an argument, which may be known.
+    assert!(!may(rule("ALLOW", args("EQ", 3)), "read", None));
+    let docker = args("MASKED_EQ", 0x7e02_0000);
+    assert!(may(rule("ALLOW", docker.clone()), "clone", Some(0x8000)));
+    assert!(!may(rule("ALLOW", docker), "clone", Some(0x1000_0000)));
+    assert!(may(json!({}), "no_such_call", None));
+    let mut p = podman();
+    p.set_default_errno_ret(Some(38));
+    let calls = ["prctl", "setsid", "capset", "prlimit64", "sched_setaffinity"]
+        .map(|name| permits::Call { name, first: None });
+    assert!(permits(&compile(&p).unwrap().program, &calls), "exec into podman's containers loads first");
+}
+
 // ---- the kernel ------------------------------------------------------------------------------------------------------
 
 /// The kernel takes it, and does it.
