@@ -39,10 +39,10 @@ const BUILT: Built = Built {
     rdma: false,
     user_namespaces: true,
     idmap: true,
-    apparmor: false,
-    selinux: false,
+    apparmor: true,
+    selinux: true,
     intel_rdt: false,
-    memory_policy: false,
+    memory_policy: true,
     net_devices: false,
     checkpoint: false,
 };

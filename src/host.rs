@@ -2,6 +2,7 @@
 
 use crate::cgroup;
 use crate::error::{OnSys, Result};
+use crate::plan::lsm::Modules;
 use crate::sys::cred::{self, Caps};
 use crate::sys::fs;
 
@@ -12,8 +13,7 @@ pub struct Host {
     pub caps: Caps,
     pub euid: u32,
     pub egid: u32,
-    pub apparmor: bool,
-    pub selinux: bool,
+    pub modules: Modules,
 }
 
 pub fn probe() -> Result<Host> {
@@ -23,15 +23,26 @@ pub fn probe() -> Result<Host> {
         caps: permitted,
         euid: cred::geteuid(),
         egid: cred::getegid(),
-        apparmor: has_apparmor(),
-        selinux: has_selinux(),
+        modules: modules(),
     })
 }
 
-pub fn has_apparmor() -> bool {
+/// Which security modules can label.
+pub fn modules() -> Modules {
+    Modules { apparmor: has_apparmor(), selinux: has_selinux() }
+}
+
+fn has_apparmor() -> bool {
     fs::read_file("/sys/module/apparmor/parameters/enabled", 16).is_ok_and(|t| t.starts_with(b"Y"))
 }
 
-pub fn has_selinux() -> bool {
-    fs::stat("/sys/fs/selinux/enforce").is_ok()
+/// As libselinux and runc see it: its file system is there and writable (a container sees it read-only), and it has a
+/// policy, without which everything is called `kernel`.
+fn has_selinux() -> bool {
+    const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+    const ST_RDONLY: u64 = 1;
+    let mounted = fs::open_path("/sys/fs/selinux").and_then(fs::fstatfs);
+    let own = || fs::read_file("/proc/self/attr/current", 4096);
+    mounted.is_ok_and(|(magic, flags)| magic == SELINUX_MAGIC && flags & ST_RDONLY == 0)
+        && own().is_ok_and(|label| !matches!(label.trim_ascii_end(), b"kernel" | b"kernel\0"))
 }

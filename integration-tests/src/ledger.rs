@@ -11,6 +11,7 @@ pub type Ledger = BTreeMap<String, String>;
 pub static SKIPS: LazyLock<Ledger> = LazyLock::new(|| {
     parse(match std::env::var("ITEST_MACHINE").as_deref() {
         Ok("vm") => include_str!("../skips-vm.toml"),
+        Ok("selinux") => include_str!("../skips-selinux.toml"),
         _ => include_str!("../skips.toml"),
     })
 });

@@ -162,3 +162,70 @@ fn a_foreign_personality_is_refused() {
         t.bundle().set("/linux/personality", json!({"domain": "SOLARIS"})).refused(&["SOLARIS"]);
     });
 }
+
+/// What the memory of the payload's stack comes from, in the words of numa_maps.
+fn policy(facts: &Value) -> String {
+    let maps = facts["asked"]["read=/proc/self/numa_maps"].as_str().expect("numa_maps");
+    let line = maps.lines().find(|l| l.contains(" stack ")).expect("a stack");
+    line.split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Node 0 is there on every machine; the container's is that of `exec`, too.
+#[test]
+fn memory_policy() {
+    check(|t| {
+        if !std::path::Path::new("/proc/self/numa_maps").exists() {
+            skip!("a kernel without NUMA");
+        }
+        let table = [
+            (json!({"mode": "MPOL_DEFAULT"}), "default"),
+            (json!({"mode": "MPOL_BIND", "nodes": "0"}), "bind:0"),
+            (
+                json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+                "interleave=static:0",
+            ),
+            (
+                json!({"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}),
+                "interleave=relative:0",
+            ),
+            (json!({"mode": "MPOL_PREFERRED", "nodes": "0"}), "prefer:0"),
+            (json!({"mode": "MPOL_PREFERRED_MANY", "nodes": "0-0"}), "prefer (many):0"),
+            (json!({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}), "weighted interleave:0"),
+            (json!({"mode": "MPOL_LOCAL"}), "local"),
+        ];
+        for (wanted, seen) in table {
+            let facts =
+                t.bundle().set("/linux/memoryPolicy", wanted.clone()).facts(&["read=/proc/self/numa_maps"]);
+            // Of the modes of two words the first.
+            assert_eq!(policy(&facts), seen.split(' ').next().unwrap(), "{wanted}");
+        }
+        let mut b = t.bundle();
+        b.set("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0"}));
+        let c = b.up(&["wait"]);
+        let out = t.rt(&["exec", &c.id, "/probe", "facts", "read=/proc/self/numa_maps"]).ok();
+        assert_eq!(policy(&out.facts()), "bind:0");
+    });
+}
+
+#[test]
+fn memory_policy_nonsense_is_refused() {
+    check(|t| {
+        let table = [
+            (json!({"mode": "MPOL_SCATTER"}), "memory policy mode"),
+            (json!({"mode": "MPOL_LOCAL", "nodes": "0"}), "requires 0 nodes but got 1"),
+            (json!({"mode": "MPOL_BIND"}), "at least one node"),
+            (json!({"mode": "MPOL_BIND", "nodes": "0-"}), "memory policy nodes"),
+            (json!({"mode": "MPOL_BIND", "nodes": "99999"}), "memory policy nodes"),
+            (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_LOUD"]}), "memory policy flag"),
+            // What only the kernel knows: nodes that are not there, flags that exclude each other.
+            (json!({"mode": "MPOL_BIND", "nodes": "77"}), "invalid argument"),
+            (
+                json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]}),
+                "invalid argument",
+            ),
+        ];
+        for (policy, part) in table {
+            t.bundle().set("/linux/memoryPolicy", policy).refused(&[part]);
+        }
+    });
+}

@@ -20,6 +20,7 @@ mod kill;
 mod lifecycle;
 mod list;
 mod log;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod notify;

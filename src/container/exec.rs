@@ -16,8 +16,8 @@ use crate::launch::join::{self as launch, Joined, Target};
 use crate::launch::relay::Relay;
 use crate::launch::seccomp;
 use crate::log::Log;
+use crate::plan::join;
 use crate::plan::seccomp::Notify;
-use crate::plan::{self, join};
 use crate::spec::{self, rules};
 use crate::sys::cred::{self, Caps};
 use crate::sys::process::{self, Deadline};
@@ -94,7 +94,7 @@ fn living_init(entry: &Entry, record: &Record, ignore_paused: bool) -> Result<(O
 /// The process of `--process`, or the container's own with what the flags say.
 fn process(container: &Spec, request: &Request, log: &Log) -> Result<Process> {
     let own = container.process().as_ref();
-    let mut process = match &request.process {
+    let process = match &request.process {
         Some(path) => {
             let (mut process, warnings) = spec::load_process(path)?;
             warnings.iter().for_each(|w| log.warn(w));
@@ -108,7 +108,6 @@ fn process(container: &Spec, request: &Request, log: &Log) -> Result<Process> {
         }
     };
     rules::check_process(&process)?.iter().for_each(|w| log.warn(w));
-    refuse_labels(&mut process, log)?;
     Ok(process)
 }
 
@@ -145,15 +144,13 @@ fn apply_flags(process: &mut Process, request: &Request) -> Result<()> {
         process.user_mut().set_additional_gids(Some(gids));
     }
     if let Some(label) = request.apparmor.as_ref().filter(|l| !l.is_empty()) {
-        if !host::has_apparmor() {
+        // Typed here and now: not to be ignored, as in a configuration.
+        if !host::modules().apparmor {
             return Err(Error::unsupported("--apparmor: this kernel has no AppArmor"));
         }
         process.set_apparmor_profile(Some(label.clone()));
     }
     if let Some(label) = request.process_label.as_ref().filter(|l| !l.is_empty()) {
-        if !host::has_selinux() {
-            return Err(Error::unsupported("--process-label: selinux is disabled or not supported"));
-        }
         process.set_selinux_label(Some(label.clone()));
     }
     Ok(())
@@ -176,20 +173,6 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
         }
         None => Ok((number("uid", text)?, None)),
     }
-}
-
-/// As for a container's own process: a label means nothing to a kernel without its module.
-fn refuse_labels(process: &mut Process, log: &Log) -> Result<()> {
-    let named = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
-    let mut warnings = Vec::new();
-    if named(process.apparmor_profile()) {
-        plan::lsm(true, host::has_apparmor(), "AppArmor profile", "/process/apparmorProfile", &mut warnings)?;
-    }
-    if named(process.selinux_label()) {
-        plan::lsm(true, host::has_selinux(), "SELinux label", "/process/selinuxLabel", &mut warnings)?;
-    }
-    warnings.iter().for_each(|w| log.warn(w));
-    Ok(())
 }
 
 /// The bits of `--cap`; what has no name here is left out with a warning, as in a configuration.
@@ -236,6 +219,7 @@ fn plan(
         listen_env: listen.env.into_iter().filter(|e| !e.starts_with("LISTEN_PID=")).collect(),
         add_caps: if request.process.is_none() { cap_bits(&request.caps, log) } else { Caps::default() },
         grantable,
+        modules: host::modules(),
     };
     let mut warnings = Vec::new();
     let plan = join::build(container, process, options, &mut warnings)?;

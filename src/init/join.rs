@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::root::Root;
-use super::{console, exec, fds, identity, kernel, schedule, seccomp, session};
+use super::{console, exec, fds, identity, kernel, lsm, schedule, seccomp, session};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
 use crate::handshake::{Child, Joining, Line, Program};
 use crate::plan::exec::set_oom_score_adj;
@@ -64,7 +64,9 @@ fn become_process(plan: &ForJoiner, doors: &Entrance, report: &OwnedFd, line: &L
     schedule::set_policy(plan.scheduler.as_ref(), plan.ioprio)?;
     plan.identity.rlimits.iter().try_for_each(Rlimit::allow)?;
     let link = line.joining();
-    let mut ready = enter(plan, &link)?;
+    // As long as /proc is the host's.
+    let labels = lsm::open(&plan.lsm, plan.keyring.is_some())?;
+    let mut ready = enter(plan, labels, &link)?;
     let filter = if plan.filtered { link.filter()? } else { Program::default() };
 
     let mut keep: Vec<RawFd> = fds::preserved(plan.preserve);
@@ -126,7 +128,7 @@ pub(super) fn pass(doors: &[Door]) -> Result<()> {
 }
 
 /// Everything but the pid namespace: namespaces, root, terminal, user, working directory.
-fn enter(plan: &ForJoiner, link: &Child<'_, Joining>) -> Result<Ready> {
+fn enter(plan: &ForJoiner, mut labels: lsm::Labels, link: &Child<'_, Joining>) -> Result<Ready> {
     enter_namespaces(plan)?;
     if plan.namespaces & ns::NEWUSER != 0 {
         identity::become_root()?;
@@ -139,6 +141,7 @@ fn enter(plan: &ForJoiner, link: &Child<'_, Joining>) -> Result<Ready> {
     // Entering a mount namespace has made its root ours.
     let root =
         Root::new(fs::open("/", OFlag::O_PATH | OFlag::O_DIRECTORY).on("open", "the container's root")?);
+    labels.of_keyring()?;
     session::join_keyring(plan.keyring.as_deref())?;
     if let Some(console) = &plan.console {
         let master = super::step("error setting up the terminal", || {
@@ -146,14 +149,15 @@ fn enter(plan: &ForJoiner, link: &Child<'_, Joining>) -> Result<Ready> {
         })?;
         link.console(master.as_fd())?;
     }
-    become_user(plan, &root)
+    become_user(plan, labels, &root)
 }
 
-fn become_user(plan: &ForJoiner, root: &Root) -> Result<Ready> {
+fn become_user(plan: &ForJoiner, mut labels: lsm::Labels, root: &Root) -> Result<Ready> {
     let mut entered = false;
     exec::enter_cwd(&plan.program, false, &mut entered)?;
     let env = exec::environment(root, &plan.program, plan.identity.uid);
     fds::own_streams(plan.identity.uid)?;
+    labels.of_program()?;
     identity::no_new_privs(&plan.identity)?;
     let until_exec = seccomp::needs_until_exec(plan.filtered, plan.identity.no_new_privs);
     identity::assume(&plan.identity, until_exec)?;
@@ -162,6 +166,7 @@ fn become_user(plan: &ForJoiner, root: &Root) -> Result<Ready> {
     exec::enter_cwd(&plan.program, true, &mut entered)?;
     let file = exec::find(&plan.program)?;
     kernel::set_personality(plan.personality)?;
+    kernel::memory_policy(plan.memory_policy.as_ref())?;
     Ok(Ready { file, env })
 }
 

@@ -1,9 +1,9 @@
 //! Names, sysctls, personality.
 
 use crate::error::{OnSys, Result};
-use crate::plan::kernel::Kernel;
+use crate::plan::kernel::{Kernel, MemoryPolicy};
 use crate::sys::fs::{self, Resolve};
-use crate::sys::{mount, ns, process};
+use crate::sys::{Errno, mount, ns, process, sched};
 
 pub fn names(plan: &Kernel) -> Result<()> {
     if let Some(name) = &plan.hostname {
@@ -29,6 +29,18 @@ pub fn sysctls(plan: &Kernel) -> Result<()> {
             })?;
     }
     Ok(())
+}
+
+/// As runc, when all that main does to the cgroup is done: the nodes are those that its cpuset leaves.
+pub fn memory_policy(plan: Option<&MemoryPolicy>) -> Result<()> {
+    let Some(policy) = plan else { return Ok(()) };
+    sched::set_mempolicy(policy.mode, &policy.nodes).on("set", "memory policy").map_err(|e| {
+        let e = e.pointer("/linux/memoryPolicy");
+        match e.errno() {
+            Some(Errno::EINVAL) => e.hint("no such node is there and allowed to the container, or the kernel does not take the mode with its flags"),
+            _ => e,
+        }
+    })
 }
 
 pub fn personality(plan: &Kernel) -> Result<()> {

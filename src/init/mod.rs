@@ -14,6 +14,7 @@ mod identity;
 pub mod intermediate;
 pub mod join;
 mod kernel;
+mod lsm;
 mod mounts;
 mod paths;
 mod root;
@@ -66,8 +67,19 @@ fn step<T>(name: &'static str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result<std::convert::Infallible> {
-    let ForInit { namespaces, rootfs, kernel, schedule, identity, console, program, hooks, gate, preserve } =
-        plan;
+    let ForInit {
+        namespaces,
+        rootfs,
+        kernel,
+        schedule,
+        lsm,
+        identity,
+        console,
+        program,
+        hooks,
+        gate,
+        preserve,
+    } = plan;
 
     if namespaces.shown_until_mapped {
         process::die_with_parent(sys::signal::SIGKILL)
@@ -76,6 +88,8 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
         hide()?;
     }
     session::lead()?;
+    // As long as /proc is the host's.
+    let mut labels = lsm::open(&lsm, kernel.keyring.is_some())?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
     let (link, pid) = line.born().wait_for_go()?;
     if namespaces.own_user {
@@ -87,6 +101,7 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
         hide()?;
     }
     session::enter_namespaces(&namespaces)?;
+    labels.of_keyring()?;
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
@@ -107,8 +122,9 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     // Before /proc/sys may become read-only.
     kernel::sysctls(&kernel)?;
     rootfs::seal(&root, rest)?;
-    let (file, env) = become_user(&root, &identity, &program, namespaces.own_user, &filter)?;
+    let (file, env) = become_user(&root, &identity, &mut labels, &program, namespaces.own_user, &filter)?;
     kernel::personality(&kernel)?;
+    kernel::memory_policy(kernel.memory_policy.as_ref())?;
 
     drop(root);
     let mut keep: Vec<RawFd> = fds::preserved(preserve);
@@ -160,6 +176,7 @@ fn run_hooks(
 fn become_user(
     root: &root::Root,
     identity: &Identity,
+    labels: &mut lsm::Labels,
     program: &crate::plan::exec::Program,
     own_user: bool,
     filter: &Program,
@@ -172,6 +189,7 @@ fn become_user(
     if !own_user {
         identity::limits(identity)?;
     }
+    labels.of_program()?;
     identity::no_new_privs(identity)?;
     identity::assume(identity, seccomp::needs_until_exec(!filter.code.is_empty(), identity.no_new_privs))?;
     // fs.suid_dumpable may have made us dumpable again.

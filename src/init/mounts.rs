@@ -1,6 +1,6 @@
 //! Making the planned mounts, each by descriptor: the target is looked up once, checked, and never looked up again.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -35,8 +35,8 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
             mount::set_attr(&at, attr, false).on("remount", target.display())?;
             return finish(&at, rec_attr, &propagation, &target);
         }
-        What::CgroupV1 { hierarchies, readonly } => {
-            return cgroup_v1(root, &target, hierarchies, readonly, &propagation);
+        What::CgroupV1 { hierarchies, readonly, label } => {
+            return cgroup_v1(root, &target, hierarchies, readonly, label.as_deref(), &propagation);
         }
         What::Bind { tree, dress, seen, source } => {
             let tree = match tree {
@@ -254,6 +254,9 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
             None => refused(e, format!("mount {} at", new.fstype)),
         })?,
     };
+    if let Some(label) = &new.root_label {
+        fs::set_label(&tree, label).on("label", target.display())?;
+    }
     if new.copy_up && there {
         super::copyup::copy(root, target, &tree).on("copy up", target.display())?;
     }
@@ -273,7 +276,7 @@ fn bound(instead: Option<(PathBuf, Dress)>, fstype: &str, target: &Path) -> Resu
         // An ordinary user's container may have no cgroup. What else is there must not be seen, and not be written to,
         // through a /sys below (CVE-2023-25809).
         Err(e) if e.errno() == Some(Errno::ENOENT) && fstype == "cgroup2" => {
-            super::paths::empty_dir().on("cover", target.display())
+            super::paths::empty_dir(None).on("cover", target.display())
         }
         tree => tree,
     }
@@ -295,12 +298,16 @@ fn cgroup_v1(
     target: &Path,
     hierarchies: Vec<Hierarchy>,
     readonly: bool,
+    label: Option<&CStr>,
     propagation: &[(u64, bool)],
 ) -> Result<()> {
     let (at, _) = place(root, target, Make::Dir, "cgroup", None)?;
     let ctx = mount::open_fs(c"tmpfs").on("mount", target.display())?;
     ctx.set_string(c"source", c"tmpfs").on("mount", target.display())?;
     ctx.set_string(c"mode", c"755").on("mount", target.display())?;
+    if let Some(label) = label {
+        ctx.set_string(c"context", label).on("label", target.display())?;
+    }
     ctx.create().on("mount", target.display())?;
     let safe = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let tmpfs = ctx.mount(safe).on("mount", target.display())?;

@@ -1,5 +1,6 @@
 //! Masks and read-only paths, from descriptors.
 
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ pub fn apply(root: &Root, plan: Paths) -> Result<()> {
             mount::attach(&tree, &target).on("make read-only", path.display())?;
         }
     }
-    let mut cover = Cover { null: plan.null, empty: None };
+    let mut cover = Cover { null: plan.null, empty: None, label: plan.label.as_deref() };
     for path in &plan.masked {
         if let Some(target) = find(root, path)? {
             cover.put_on(path, target)?;
@@ -38,12 +39,13 @@ fn find(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 /// What masks are cloned from: one null device, one empty directory, however many paths there are.
-struct Cover {
+struct Cover<'a> {
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
+    label: Option<&'a CStr>,
 }
 
-impl Cover {
+impl Cover<'_> {
     fn put_on(&mut self, path: &Path, target: OwnedFd) -> Result<()> {
         let dir = fs::fstat(&target).on("stat", path.display())?.is_dir();
         let source = if dir { &mut self.empty } else { &mut self.null };
@@ -55,7 +57,7 @@ impl Cover {
                 Err(Errno::EINVAL) => (null.try_clone().on("mask", path.display())?, false),
                 Err(e) => return Err(e).on("mask", path.display()),
             },
-            None => (empty_dir().on("mask", path.display())?, true),
+            None => (empty_dir(self.label).on("mask", path.display())?, true),
         };
         mount::attach(&tree, &target).on("mask", path.display())?;
         if first {
@@ -66,12 +68,15 @@ impl Cover {
 }
 
 /// A read-only tmpfs of one inode.
-pub fn empty_dir() -> crate::sys::Result<OwnedFd> {
+pub fn empty_dir(label: Option<&CStr>) -> crate::sys::Result<OwnedFd> {
     let ctx = mount::open_fs(c"tmpfs")?;
     ctx.set_string(c"nr_blocks", c"1")?;
     ctx.set_string(c"nr_inodes", c"1")?;
     ctx.set_string(c"mode", c"0555")?;
     ctx.set_flag(c"ro")?;
+    if let Some(label) = label {
+        ctx.set_string(c"context", label)?;
+    }
     ctx.create()?;
     ctx.mount(ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
 }

@@ -8,6 +8,8 @@ use oci_spec::runtime::{LinuxSeccomp, Process, Spec};
 use super::console::{self, Console};
 use super::exec::{self, Program};
 use super::identity::{self, Identity};
+use super::kernel::MemoryPolicy;
+use super::lsm::{self, Lsm, Modules};
 use super::namespaces;
 use super::schedule::{self, cpu_list};
 use crate::error::{Error, Result};
@@ -51,6 +53,9 @@ pub struct ForJoiner {
     pub keyring: Option<CString>,
     /// personality(2).
     pub personality: Option<u64>,
+    /// The container's.
+    pub memory_policy: Option<MemoryPolicy>,
+    pub lsm: Lsm,
     pub identity: Identity,
     pub console: Option<Console>,
     pub program: Program,
@@ -78,6 +83,7 @@ pub struct Options<'a> {
     pub add_caps: Caps,
     /// What the runtime itself may give away.
     pub grantable: Caps,
+    pub modules: Modules,
 }
 
 /// `container`: its configuration as it was when it was created; `process`: what is to run in it now.
@@ -115,6 +121,8 @@ pub fn build(
             ioprio: schedule.ioprio,
             keyring: super::kernel::keyring(options.id, options.new_keyring),
             personality: super::kernel::personality(linux),
+            memory_policy: super::kernel::memory_policy(linux)?,
+            lsm: lsm::build(process, options.modules, warnings)?,
             identity,
             console: console::build(process, false),
             program,

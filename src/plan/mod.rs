@@ -9,6 +9,7 @@ pub mod identity;
 pub mod idmap;
 pub mod join;
 pub mod kernel;
+pub mod lsm;
 pub mod mounts;
 pub mod namespaces;
 pub mod paths;
@@ -63,6 +64,7 @@ pub struct ForInit {
     pub rootfs: rootfs::Rootfs,
     pub kernel: kernel::Kernel,
     pub schedule: schedule::Schedule,
+    pub lsm: lsm::Lsm,
     pub identity: identity::Identity,
     pub console: Option<console::Console>,
     pub program: exec::Program,
@@ -92,7 +94,9 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let process = spec.process().as_ref().unwrap_or(&nobody);
     let linux =
         spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
-    refuse_unbuilt(spec, host, warnings)?;
+    refuse_unbuilt(spec)?;
+    let lsm = lsm::build(process, host.modules, warnings)?;
+    let label = lsm::mount_label(linux, host.modules, warnings);
     let mut namespaces = namespaces::build(linux)?;
     rootless::check(spec, host, &namespaces)?;
     if !namespaces.maps.is_empty() {
@@ -102,7 +106,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
         namespaces.init.shown_until_mapped = host.euid != 0;
         rootless::check_mapped(spec, &namespaces.maps)?;
     }
-    let rootfs = rootfs::build(spec, &options, &namespaces)?;
+    let rootfs = rootfs::build(spec, &options, &namespaces, label.as_deref())?;
     let mut program = match spec.process() {
         Some(p) => exec::build(p)?,
         None => exec::Program::none(),
@@ -143,6 +147,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             rootfs,
             kernel: kernel::build(spec, options.id, options.new_keyring)?,
             schedule: schedule::build(process)?,
+            lsm,
             identity,
             console: console::build(process, true),
             program,
@@ -165,39 +170,14 @@ fn cgroup_owner(spec: &Spec, namespaces: &namespaces::Namespaces, uid: u32) -> O
     namespaces.maps.outside(idmap::Of::Uids, uid).filter(|owner| managed && *owner != 0)
 }
 
-/// A label means nothing to a kernel without its module: clients write one all the same.
-pub fn lsm(asked: bool, there: bool, what: &str, pointer: &str, warnings: &mut Vec<String>) -> Result<()> {
-    match (asked, there) {
-        (true, true) => Err(Error::unsupported(format!("an {what} is not supported yet")).pointer(pointer)),
-        (true, false) => {
-            warnings.push(format!("{pointer}: ignoring the {what}, this kernel has no such security module"));
-            Ok(())
-        }
-        (false, _) => Ok(()),
-    }
-}
-
 /// Rooms that are not built yet refuse by name rather than leave something out in silence.
-fn refuse_unbuilt(spec: &Spec, host: &Host, warnings: &mut Vec<String>) -> Result<()> {
-    let (Some(process), Some(linux)) = (spec.process(), spec.linux()) else { return Ok(()) };
+fn refuse_unbuilt(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
     let no = |what: &str, pointer: &str| {
         Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer))
     };
-    let named = |s: &Option<String>| s.as_deref().is_some_and(|s| !s.is_empty());
-    lsm(
-        named(process.apparmor_profile()),
-        host.apparmor,
-        "AppArmor profile",
-        "/process/apparmorProfile",
-        warnings,
-    )?;
-    lsm(named(process.selinux_label()), host.selinux, "SELinux label", "/process/selinuxLabel", warnings)?;
-    lsm(named(linux.mount_label()), host.selinux, "SELinux mount label", "/linux/mountLabel", warnings)?;
     if linux.intel_rdt().is_some() {
         return no("Intel RDT", "/linux/intelRdt");
-    }
-    if linux.memory_policy().is_some() {
-        return no("a memory policy", "/linux/memoryPolicy");
     }
     if linux.net_devices().as_ref().is_some_and(|n| !n.is_empty()) {
         return no("moving network devices", "/linux/netDevices");

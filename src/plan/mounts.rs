@@ -54,7 +54,7 @@ pub enum What {
     /// A new instance of a file system.
     New(NewFs),
     /// cgroup v1 hierarchies below a tmpfs.
-    CgroupV1 { hierarchies: Vec<Hierarchy>, readonly: bool },
+    CgroupV1 { hierarchies: Vec<Hierarchy>, readonly: bool, label: Option<CString> },
     /// `remount`: attributes of a mount that an earlier step made.
     Remount,
 }
@@ -67,6 +67,8 @@ pub struct NewFs {
     /// All of them as mount(2) takes them, where one is too long for fsconfig(2).
     pub legacy: Option<CString>,
     pub legacy_flags: u64,
+    /// SELinux's label of its root, where the file system takes none for the whole.
+    pub root_label: Option<CString>,
     /// tmpfs: begins with a copy of what the target holds.
     pub copy_up: bool,
     /// tmpfs without a mode of its own takes the mode of the directory that it covers.
@@ -100,6 +102,33 @@ const MAX_VALUE: usize = 255;
 /// Kernel file systems whose superblock may be shared with other mounts: read-only there is a matter of the mount.
 const SHARED_SUPERBLOCKS: [&str; 6] = ["proc", "sysfs", "cgroup", "cgroup2", "mqueue", "tmpfs"];
 
+/// SELinux's options of a mount.
+const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+
+/// As runc: these have labels of their own; mqueue has its root labelled instead.
+const UNLABELLED: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
+
+/// SELinux's label as the kernel takes it.
+pub fn context(label: &str) -> Result<CString> {
+    CString::new(label).map_err(|_| Error::spec("/linux/mountLabel", "mountLabel contains a NUL byte"))
+}
+
+/// The options in a data string: between commas, of which those in a quoted label are part of it.
+fn words(data: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    let mut rest = data;
+    while !rest.is_empty() {
+        let label = CONTEXTS.iter().find_map(|k| rest.strip_prefix(k)?.strip_prefix("=\""));
+        // Where the label begins, so that its commas are passed over.
+        let from = label.map_or(0, |l| rest.len() - l.len() + l.find('"').unwrap_or(l.len()));
+        let end = rest[from..].find(',').map_or(rest.len(), |i| from + i);
+        all.push(&rest[..end]);
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    all.retain(|o| !o.is_empty());
+    all
+}
+
 /// Absolute and without `.` or empty components; `..` stays for the look-up inside the root.
 pub fn clean(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");
@@ -132,6 +161,8 @@ pub struct Input<'a> {
     /// The container has another user namespace than we.
     pub own_user: bool,
     pub new_pid_namespace: bool,
+    /// SELinux's, for what is made new.
+    pub label: Option<&'a str>,
 }
 
 pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
@@ -312,7 +343,7 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
         && let Some(hierarchies) = v1_hierarchies(input)?
     {
         let readonly = options.set & mount::ATTR_RDONLY != 0;
-        return Ok(What::CgroupV1 { hierarchies, readonly });
+        return Ok(What::CgroupV1 { hierarchies, readonly, label: input.label.map(context).transpose()? });
     }
     let fstype = if fstype == "cgroup" { "cgroup2".to_owned() } else { fstype };
     if fstype.is_empty() {
@@ -328,16 +359,26 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
         }
         keys.push((c(flag)?, None));
     }
-    for o in options.data.iter().flat_map(|d| d.split(',')).filter(|o| !o.is_empty()) {
+    for o in options.data.iter().flat_map(|d| words(d)) {
         match o.split_once('=') {
             Some((k, v)) => {
+                // mount(2) wants a label quoted, for there are commas in it; fsconfig(2) wants it as it is.
+                let v = if CONTEXTS.contains(&k) { v.trim_matches('"') } else { v };
                 too_long |= v.len() > MAX_VALUE;
                 keys.push((c(k)?, Some(c(v)?)));
             }
             None => keys.push((c(o)?, None)),
         }
     }
-    let legacy = if too_long { Some(c(&options.data.join(","))?) } else { None };
+    let mut data = options.data.join(",");
+    let labelled = keys.iter().any(|(k, _)| CONTEXTS.iter().any(|name| k.to_bytes() == name.as_bytes()));
+    let label = input.label.filter(|_| !labelled && !UNLABELLED.contains(&fstype.as_str()));
+    if let Some(label) = label {
+        too_long |= label.len() > MAX_VALUE;
+        keys.push((c"context".to_owned(), Some(context(label)?)));
+        data.push_str(&format!("{}context=\"{label}\"", if data.is_empty() { "" } else { "," }));
+    }
+    let legacy = if too_long { Some(c(&data)?) } else { None };
     let tmpfs = fstype == "tmpfs";
     let attr = Attr { set: options.set, clear: options.clear, ..Attr::default() };
     Ok(What::New(NewFs {
@@ -345,6 +386,7 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
         copy_up: tmpfs && options.tmpcopyup,
         inherit_mode: tmpfs && !options.data.iter().any(|d| d.split(',').any(|o| o.starts_with("mode="))),
         legacy_flags: options.legacy_flags(),
+        root_label: input.label.filter(|_| fstype == "mqueue").map(context).transpose()?,
         fstype,
         source: c(&source)?,
         options: keys,
@@ -413,6 +455,21 @@ mod tests {
             [("/a/b", "/a/b"), ("a/./b/", "/a/b"), ("//x//", "/x"), (".", "/"), ("/a/../../b", "/b")]
         {
             assert_eq!(clean(Path::new(from)), Path::new(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn options_may_hold_quoted_commas() {
+        for (data, want) in [
+            ("", &[][..]),
+            ("size=1m", &["size=1m"]),
+            ("size=1m,,mode=755,", &["size=1m", "mode=755"]),
+            ("context=\"a:b:c:s0:c1,c2\",mode=755", &["context=\"a:b:c:s0:c1,c2\"", "mode=755"]),
+            ("context=\"a,b", &["context=\"a,b"]),
+            ("rootcontext=\"a,b\",context=c,size=1m", &["rootcontext=\"a,b\"", "context=c", "size=1m"]),
+            ("lowerdir=a\"b,upperdir=c\"", &["lowerdir=a\"b", "upperdir=c\""]),
+        ] {
+            assert_eq!(words(data), want, "{data}");
         }
     }
 

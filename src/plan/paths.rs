@@ -1,5 +1,6 @@
 //! Masked and read-only paths.
 
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -16,10 +17,12 @@ pub struct Paths {
     /// What covers a masked file: the host's null device, read-only, verified. Never the container's own, which may
     /// be anything (CVE-2025-31133). Only where something is masked; `None` there: init makes it.
     pub null: Option<OwnedFd>,
+    /// SELinux's label of what covers a masked directory.
+    pub label: Option<CString>,
 }
 
 /// `may_clone`: we may; else init does.
-pub fn build(spec: &Spec, may_clone: bool) -> Result<Paths> {
+pub fn build(spec: &Spec, label: Option<&str>, may_clone: bool) -> Result<Paths> {
     let Some(linux) = spec.linux() else { return Ok(Paths::default()) };
     let list = |l: &Option<Vec<String>>| {
         let mut seen = Vec::new();
@@ -32,7 +35,8 @@ pub fn build(spec: &Spec, may_clone: bool) -> Result<Paths> {
     };
     let masked = list(linux.masked_paths());
     let null = if masked.is_empty() || !may_clone { None } else { Some(null_tree()?) };
-    Ok(Paths { masked, readonly: list(linux.readonly_paths()), null })
+    let label = label.map(super::mounts::context).transpose()?;
+    Ok(Paths { masked, readonly: list(linux.readonly_paths()), null, label })
 }
 
 /// A detached, read-only mount of the host's /dev/null, which is what it says it is.

@@ -43,7 +43,12 @@ pub struct Rootfs {
     pub readonly_later: Vec<PathBuf>,
 }
 
-pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Result<Rootfs> {
+pub fn build(
+    spec: &Spec,
+    options: &Options<'_>,
+    namespaces: &Namespaces,
+    label: Option<&str>,
+) -> Result<Rootfs> {
     let propagation = wanted_propagation(spec)?;
     let path = locate(spec, options.bundle)?;
     let (tree, may_clone) = match namespaces.joins(ns::NEWNS) {
@@ -64,6 +69,7 @@ pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Res
         may_clone,
         own_user: namespaces.init.own_user,
         new_pid_namespace: namespaces.born & ns::NEWPID != 0,
+        label,
     };
     let mounts = mounts::build(spec.mounts().as_deref().unwrap_or_default(), &input)?;
     let enter = enter(namespaces, options.no_pivot);
@@ -76,7 +82,7 @@ pub fn build(spec: &Spec, options: &Options<'_>, namespaces: &Namespaces) -> Res
         readonly_later: mounts.iter().filter(|m| m.readonly_later).map(|m| m.target.clone()).collect(),
         mounts,
         dev: super::devices::build(spec)?,
-        paths: super::paths::build(spec, may_clone)?,
+        paths: super::paths::build(spec, label, may_clone)?,
         readonly: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
         propagation,
     })

@@ -478,11 +478,23 @@ fn labels(f: &Facts<'_>, out: &mut Findings) {
     let base = f.base;
     if let Some(p) = f.process {
         let text = |t: &Option<String>| t.clone().unwrap_or_default();
-        out.nul(format_args!("{base}/apparmorProfile"), "apparmorProfile", text(p.apparmor_profile()));
-        out.nul(format_args!("{base}/selinuxLabel"), "selinuxLabel", text(p.selinux_label()));
+        label(format!("{base}/apparmorProfile"), "apparmorProfile", &text(p.apparmor_profile()), out);
+        label(format!("{base}/selinuxLabel"), "selinuxLabel", &text(p.selinux_label()), out);
     }
-    if let Some(label) = f.linux.and_then(|l| l.mount_label().as_ref()) {
-        out.nul("/linux/mountLabel", "mountLabel", label);
+    if let Some(text) = f.linux.and_then(|l| l.mount_label().as_ref()) {
+        label("/linux/mountLabel".to_owned(), "mountLabel", text, out);
+    }
+}
+
+/// To the kernel a line break ends a label, and an empty one takes away what was set; what is longer than a page it cuts.
+fn label(at: String, what: &str, text: &str, out: &mut Findings) {
+    const MOST: usize = 4000;
+    out.nul(&at, what, text);
+    if text.contains('\n') {
+        out.wrong(&at, format!("{what} is more than one line"));
+    }
+    if text.len() > MOST {
+        out.wrong(at, format!("{what} is longer than {MOST} bytes"));
     }
 }
 

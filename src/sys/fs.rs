@@ -1,7 +1,7 @@
 //! Files, by descriptor. Everything of a container is reached through a directory descriptor and `openat2`; plain
 //! paths are for the host's own files alone.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -278,6 +278,16 @@ pub fn fstatfs(fd: impl AsFd) -> Result<(i64, u64)> {
 }
 
 /// Changes the owner of the inode behind an O_PATH descriptor. `None` keeps the id.
+/// SELinux's label of a directory, of which an O_PATH descriptor is enough: fsetxattr(2).
+pub fn set_label(dir: impl AsFd, label: &CStr) -> Result<()> {
+    let dir = openat(dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0)?;
+    let (name, bytes) = (c"security.selinux", label.to_bytes());
+    // SAFETY: an open descriptor, a NUL-terminated name, and `bytes.len()` bytes that live across the call.
+    cvt(unsafe { libc::fsetxattr(dir.as_raw_fd(), name.as_ptr(), bytes.as_ptr().cast(), bytes.len(), 0) }
+        .into())
+    .map(|_| ())
+}
+
 pub fn chown_fd(fd: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
     let uid = uid.map(nix::unistd::Uid::from_raw);

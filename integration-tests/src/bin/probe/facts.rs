@@ -396,7 +396,8 @@ fn cgroups() -> Value {
     Value::Object(all)
 }
 
-/// The session keyring as `keyctl(KEYCTL_DESCRIBE)` tells it: `type;uid;gid;perm;description`.
+/// The session keyring as `keyctl(KEYCTL_DESCRIBE)` tells it: `type;uid;gid;perm;description`; and its
+/// security module's label.
 fn keyring() -> Value {
     const KEYCTL_GET_KEYRING_ID: c_int = 0;
     const KEYCTL_DESCRIBE: c_int = 6;
@@ -413,7 +414,18 @@ fn keyring() -> Value {
         return json!({"errno": last_errno()});
     }
     let described = String::from_utf8_lossy(&buffer[..(length as usize).min(buffer.len())]);
-    json!({"serial": serial, "description": described.trim_end_matches('\0')})
+    const KEYCTL_GET_SECURITY: c_int = 17;
+    let mut buffer = [0_u8; 256];
+    // SAFETY: the kernel writes at most the length that is passed.
+    let length = unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_GET_SECURITY, SESSION, buffer.as_mut_ptr(), buffer.len())
+    };
+    let label = String::from_utf8_lossy(&buffer[..(length.max(0) as usize).min(buffer.len())]);
+    json!({
+        "serial": serial,
+        "description": described.trim_end_matches('\0'),
+        "label": label.trim_end_matches('\0'),
+    })
 }
 
 fn network() -> Value {
