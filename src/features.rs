@@ -36,7 +36,7 @@ const BUILT: Built = Built {
     cgroup_v2: true,
     systemd: true,
     systemd_user: true,
-    rdma: false,
+    rdma: true,
     user_namespaces: true,
     idmap: true,
     apparmor: true,

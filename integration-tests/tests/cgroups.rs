@@ -3,6 +3,7 @@
 use integration_tests::*;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 const TOP: &str = "/sys/fs/cgroup";
 
@@ -355,15 +356,214 @@ fn limits_are_set_by_create() {
     });
 }
 
+/// On a hybrid machine the hugetlb controller is mostly in the unified tree; it is limited there then.
+#[test]
+fn hugepages() {
+    check(|t| {
+        let kilobytes = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+        let names: Vec<String> = kilobytes.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        if !names.iter().any(|n| n == "hugepages-2048kB") {
+            skip!("no huge pages of 2 MB");
+        }
+        let mut b = t.bundle();
+        b.set("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4_194_304}]));
+        let c = b.up(&["wait"]);
+        let of_two = ["", "unified"].map(|top| Path::new(TOP).join(top));
+        let of_two = of_two.iter().find(|top| top.join("cgroup.controllers").exists());
+        let (dir, files) = if Path::new(TOP).join("hugetlb").exists() {
+            let files = ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes"];
+            (Path::new(TOP).join("hugetlb"), files)
+        } else {
+            (of_two.unwrap().clone(), ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"])
+        };
+        for file in files {
+            let path = dir.join(b.cgroups_path().trim_start_matches('/')).join(file);
+            assert_eq!(fs::read_to_string(&path).unwrap().trim(), "4194304", "{file}");
+        }
+        let stats = t.rt(&["events", "--stats", &c.id]).ok().json();
+        assert!(stats["data"]["hugetlb"]["2MB"].is_object(), "{stats}");
+        c.delete_force();
+        t.nothing_left();
+    });
+}
+
+/// An idle cgroup has no weight of its own, and takes one only before.
+#[test]
+fn idle_with_shares() {
+    check(|t| {
+        limits(t, json!({"cpu": {"shares": 200, "idle": 1}}), &[("cpu/cpu.idle", "1")], &[("cpu.idle", "1")]);
+    });
+}
+
+/// Each wrong value: one error that names the file (or what is wrong) and the value, and nothing is left.
+#[track_caller]
+fn wrong(t: &Case, table: &[(Value, &[&str])]) {
+    for (resources, parts) in table {
+        let mut b = t.bundle();
+        for (kind, value) in resources.as_object().unwrap() {
+            b.set(&format!("/linux/resources/{kind}"), value.clone());
+        }
+        let begin = Instant::now();
+        b.refused(parts);
+        assert!(begin.elapsed() < patience(Duration::from_secs(5)), "{resources}: {:?}", begin.elapsed());
+    }
+}
+
 #[test]
 fn a_value_that_the_kernel_refuses() {
     check(|t| {
+        let version = |one: &'static str, two: &'static str| if unified() { two } else { one };
+        let device = |rate: u32| json!([{"major": 999, "minor": 9, "rate": rate}]);
+        wrong(
+            t,
+            &[
+                (json!({"cpu": {"cpus": "999"}}), &["cpuset.cpus", "999"]),
+                (json!({"cpu": {"cpus": "a-b"}}), &["cpuset.cpus", "a-b"]),
+                (json!({"cpu": {"mems": "77"}}), &["cpuset.mems", "77"]),
+                (json!({"cpu": {"quota": 5}}), &[version("cpu.cfs_quota_us", "cpu.max"), "invalid argument"]),
+                (json!({"cpu": {"period": 1}}), &[version("cpu.cfs_period_us", "cpu.max"), "1"]),
+                (json!({"cpu": {"idle": 2}}), &["cpu.idle", "2"]),
+                (json!({"memory": {"limit": -5}}), &[version("memory.limit_in_bytes", "memory.max"), "-5"]),
+                (
+                    json!({"memory": {"limit": 67_108_864, "swap": 1_048_576}}),
+                    &[version("memory.memsw.limit_in_bytes", "memory+swap limit should be >= memory limit")],
+                ),
+                (json!({"blockIO": {"throttleReadBpsDevice": device(7)}}), &["999:9", "no such device"]),
+            ],
+        );
+    });
+}
+
+/// What can be known before the kernel is asked.
+#[test]
+fn a_value_that_is_none() {
+    check(|t| {
+        wrong(
+            t,
+            &[
+                (json!({"blockIO": {"weight": 5}}), &["blkio weight 5", "/linux/resources/blockIO/weight"]),
+                (
+                    json!({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 1001}]}}),
+                    &["blkio weight 1001", "/linux/resources/blockIO/weightDevice/0/weight"],
+                ),
+                (
+                    json!({"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}),
+                    &["../2MB", "/linux/resources/hugepageLimits/0/pageSize"],
+                ),
+                (json!({"unified": {"../memory.max": "1"}}), &["../memory.max", "file name"]),
+                (json!({"unified": {"a/b.c": "1"}}), &["a/b.c", "file name"]),
+                (json!({"rdma": {"a b": {"hcaHandles": 1}}}), &["a b", "/linux/resources/rdma"]),
+                (
+                    json!({"network": {"priorities": [{"name": "../x", "priority": 1}]}}),
+                    &["../x", "/linux/resources/network/priorities/0/name"],
+                ),
+                (
+                    json!({"devices": [{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "x"}]}),
+                    &["device access", "/linux/resources/devices/0/access"],
+                ),
+                (
+                    json!({"devices": [{"allow": true, "type": "c", "major": 9, "access": "rw"},
+                        {"allow": false, "type": "c", "major": 9, "minor": 9, "access": "w"}]}),
+                    &["c 9:9 w", "punch a hole", "/linux/resources/devices/1"],
+                ),
+            ],
+        );
+    });
+}
+
+#[test]
+fn a_value_that_this_version_cannot_take() {
+    check(|t| {
+        if unified() {
+            wrong(
+                t,
+                &[
+                    (json!({"memory": {"swap": 5}}), &["swap limit without memory limit"]),
+                    (json!({"unified": {"memory.nosuch": "1"}}), &["memory.nosuch"]),
+                    (json!({"unified": {"nosuch.max": "1"}}), &["nosuch.max", "controller", "not available"]),
+                    (json!({"unified": {"memory.high": "much"}}), &["memory.high"]),
+                    (json!({"rdma": {"nosuch": {"hcaHandles": 1}}}), &["rdma.max", "no such device"]),
+                ],
+            );
+        } else {
+            wrong(
+                t,
+                &[
+                    (json!({"cpu": {"shares": 1}}), &["minimum allowed cpu-shares is 2"]),
+                    (json!({"cpu": {"shares": 262_145}}), &["maximum allowed cpu-shares is 262144"]),
+                    (json!({"memory": {"swappiness": 101}}), &["memory swappiness value: 101"]),
+                    (json!({"unified": {"memory.max": "1"}}), &["cannot use unified on cgroup v1"]),
+                ],
+            );
+            for (controller, resources) in [
+                ("net_cls", json!({"network": {"classID": 1}})),
+                ("net_prio", json!({"network": {"priorities": [{"name": "lo", "priority": 1}]}})),
+            ] {
+                if !Path::new(TOP).join(controller).exists() {
+                    let text = format!("cannot set {controller} limit");
+                    wrong(t, &[(resources, &[&text])]);
+                }
+            }
+        }
+    });
+}
+
+/// Version 1 refuses what goes beyond the parent's; version 2 keeps to it silently.
+#[test]
+fn more_than_the_parent_allows() {
+    check(|t| {
+        version_one();
+        let make = |controller: &str, values: &[(&str, &str)]| {
+            let dir = Path::new(TOP).join(controller).join(&t.token);
+            let _ = fs::create_dir(&dir);
+            for (file, value) in values {
+                fs::write(dir.join(file), value).unwrap();
+            }
+        };
+        make("cpuset", &[("cpuset.cpus", "0"), ("cpuset.mems", "0")]);
+        make("cpu", &[("cpu.cfs_quota_us", "20000")]);
+        for (resources, parts) in [
+            (json!({"cpu": {"cpus": "0-1"}}), ["cpuset.cpus", "0-1"]),
+            (json!({"cpu": {"quota": 50_000}}), ["cpu.cfs_quota_us", "50000"]),
+        ] {
+            let mut b = t.bundle();
+            b.set("/linux/cgroupsPath", format!("/{}/box", t.token))
+                .set("/linux/resources/cpu", resources["cpu"].clone());
+            b.run().fails(&parts);
+            assert!(t.cgroups().iter().all(|d| !d.ends_with("box")), "{:?}", t.cgroups());
+        }
+        for dir in t.cgroups().into_iter().rev() {
+            fs::remove_dir(dir).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_path_that_names_nothing() {
+    check(|t| {
+        for path in ["/", ".", "..", "/..", "/a/..", "a\nb"] {
+            let mut b = t.bundle();
+            b.set("/linux/cgroupsPath", path);
+            b.refused(&["cgroupsPath"]);
+        }
         let mut b = t.bundle();
-        b.set("/linux/resources/cpu", json!({"cpus": "999"}));
-        b.refused(&["cpuset.cpus", "999"]);
-        let mut b = t.bundle();
-        b.set("/linux/resources/cpu", json!({"quota": 5}));
-        b.refused(&[if unified() { "cpu.max" } else { "cpu.cfs_quota_us" }, "invalid argument"]);
+        b.set("/linux/cgroupsPath", "x".repeat(256));
+        b.refused(&["cgroupsPath", "255"]);
+    });
+}
+
+/// Case 56: no number of processes makes it hang or leave something.
+#[test]
+fn few_processes() {
+    check(|t| {
+        for limit in [-1, 0, 1, 2] {
+            let mut b = t.bundle();
+            b.set("/linux/resources/pids", json!({"limit": limit})).probe(&["exit", "3"]);
+            let begin = Instant::now();
+            b.run().exits(3);
+            assert!(begin.elapsed() < patience(Duration::from_secs(2)), "{limit}: {:?}", begin.elapsed());
+            t.nothing_left();
+        }
     });
 }
 

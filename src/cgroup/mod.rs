@@ -393,9 +393,28 @@ impl Cgroup {
         both.into_iter().flatten().try_for_each(check_empty)
     }
 
-    /// What is asked for and has no meaning on this layout: for a warning.
+    /// What is asked for and has no meaning on this layout, or for this kernel: for a warning.
     pub fn without_meaning(&self, r: &LinuxResources) -> Vec<&'static str> {
-        if matches!(self.tree, Tree::V2(_)) { v2::without_meaning(r) } else { Vec::new() }
+        let has = |dir: Option<&Dir>, file: &str| dir.is_none_or(|d| d.read(file).is_ok());
+        let (cpu, io) = (r.cpu().as_ref(), r.block_io().as_ref());
+        match &self.tree {
+            Tree::V1(h) => {
+                let mut all = v1::without_meaning(r);
+                if cpu.is_some_and(|c| c.burst().is_some()) && !has(h.dir("cpu"), "cpu.cfs_burst_us") {
+                    all.push("cpu.burst");
+                }
+                all
+            }
+            Tree::V2(t) => {
+                let mut all = v2::without_meaning(r);
+                let weights = io.and_then(|io| io.weight_device().as_ref()).is_some_and(|w| !w.is_empty());
+                if weights && !has(t.dir(), "io.bfq.weight") {
+                    all.push("blockIO.weightDevice");
+                }
+                all
+            }
+            Tree::None => Vec::new(),
+        }
     }
 
     /// The cgroup's own processes.
@@ -576,7 +595,12 @@ impl Cgroup {
         };
         match &self.tree {
             Tree::V1(h) => {
-                stats::v1::stats(&|controller, file| read(h.dir(controller), file), &stats::page_sizes())
+                let sizes = stats::page_sizes();
+                let mut all = stats::v1::stats(&|controller, file| read(h.dir(controller), file), &sizes)?;
+                if all.hugetlb.is_empty() && h.unified().is_some() {
+                    all.hugetlb = stats::v2::hugetlbs(&|file| read(h.unified(), file), &sizes)?;
+                }
+                Ok(all)
             }
             Tree::V2(t) => stats::v2::stats(&|file| read(t.dir(), file), &stats::page_sizes()),
             Tree::None => Ok(stats::Stats::default()),

@@ -117,14 +117,16 @@ fn a_life() {
         g.apply(&resources(&format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#))).expect("update");
     }
     g.apply(&resources(r#"{"cpu":{"period":10000,"quota":5000}}"#)).expect("shorter");
-    let e = g
-        .apply(&resources(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1}]}"#))
-        .expect_err("hugetlb is v2's");
+    // In the tree beside, where the hybrid layout has it.
+    g.apply(&resources(r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#)).expect("hugetlb");
+    assert_eq!(value(&g, "", "hugetlb.2MB.max"), "4194304");
+    assert!(g.stats().expect("stats").hugetlb.contains_key("2MB"));
+    let e = g.apply(&resources(r#"{"rdma":{"mlx5_1":{"hcaHandles":3}}}"#)).expect_err("rdma is nowhere");
     assert!(
-        e.to_string().contains("cannot set hugetlb limit: container could not join or create cgroup"),
+        e.to_string().contains("cannot set rdma limit: container could not join or create cgroup"),
         "{e}"
     );
-    assert!(e.to_string().contains("hugetlb.2MB.limit_in_bytes = 1"), "{e}");
+    assert!(e.to_string().contains("rdma.max = mlx5_1 hca_handle=3"), "{e}");
 
     let again = Cgroup::from_record(&g.record()).expect("reopen");
     assert_eq!((again.paths(), again.all_pids().ok()), (g.paths(), g.all_pids().ok()));

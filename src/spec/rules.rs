@@ -54,6 +54,7 @@ const RULES: &[(&str, Rule)] = &[
     ("device rules", device_rules),
     ("resource files are file names", resource_names),
     ("huge page limits", hugepages),
+    ("block I/O weights", block_io_weights),
     ("cgroupsPath is a path", cgroups_path),
     ("rootfsPropagation is a propagation", rootfs_propagation),
     ("personality flags", personality),
@@ -112,7 +113,7 @@ pub fn check_resources(resources: &LinuxResources) -> Result<Vec<String>> {
     linux.set_resources(Some(resources.clone()));
     let facts = Facts { spec: None, process: None, linux: Some(&linux), base: "" };
     let mut findings = Findings::default();
-    for rule in [resource_names, hugepages, kernel_memory] {
+    for rule in [resource_names, hugepages, block_io_weights, kernel_memory] {
         rule(&facts, &mut findings);
     }
     findings.into_result(false)
@@ -933,6 +934,23 @@ fn hugepages(f: &Facts<'_>, out: &mut Findings) {
         if h.limit() < 0 {
             out.wrong(format!("{at}/limit"), format!("hugepage limit {} is negative", h.limit()));
         }
+    }
+}
+
+/// config-linux.md: from 10 to 1000; 0 is Go's "not given".
+fn block_io_weights(f: &Facts<'_>, out: &mut Findings) {
+    let Some(io) = f.resources().and_then(|r| r.block_io().as_ref()) else { return };
+    let mut check = |at: &str, weight: Option<u16>| {
+        if let Some(w) = weight.filter(|w| !matches!(w, 0 | 10..=1000)) {
+            let at = format!("/linux/resources/blockIO/{at}");
+            out.wrong(at, format!("invalid blkio weight {w}: range is from 10 to 1000"));
+        }
+    };
+    check("weight", io.weight());
+    check("leafWeight", io.leaf_weight());
+    for (i, d) in io.weight_device().iter().flatten().enumerate() {
+        check(&format!("weightDevice/{i}/weight"), d.weight());
+        check(&format!("weightDevice/{i}/leafWeight"), d.leaf_weight());
     }
 }
 

@@ -16,10 +16,7 @@ pub fn stats(read: Read<'_>, page_sizes: &[String]) -> Result<Stats> {
         memory: memory(read)?,
         pids: pids(read)?,
         blkio: io(read)?,
-        hugetlb: page_sizes
-            .iter()
-            .filter_map(|size| hugetlb(read, size).transpose())
-            .collect::<Result<_>>()?,
+        hugetlb: hugetlbs(read, page_sizes)?,
         ..Stats::default()
     })
 }
@@ -93,6 +90,11 @@ fn io(read: Read<'_>) -> Result<Blkio> {
         }
     }
     Ok(all)
+}
+
+/// Also in the v2 tree beside v1.
+pub fn hugetlbs(read: Read<'_>, page_sizes: &[String]) -> Result<BTreeMap<String, Hugetlb>> {
+    page_sizes.iter().filter_map(|size| hugetlb(read, size).transpose()).collect()
 }
 
 fn hugetlb(read: Read<'_>, size: &str) -> Result<Option<(String, Hugetlb)>> {

@@ -1,6 +1,7 @@
 //! `linux.resources` as writes to v1's files; the order is runc's. As in runc, 0 means "not given" where the
-//! specification has no other meaning for it. `kernel` and `useHierarchy` are no longer settings of any kernel
-//! and are left out.
+//! specification has no other meaning for it. `kernel` and `kernelTCP` are deprecated and left out, as by runc. Sources:
+//! config-linux.md of the specification; Documentation/admin-guide/cgroup-v1/{memory,cpusets,pids,hugetlb,net_cls,
+//! net_prio,blkio-controller}.rst and Documentation/scheduler/sched-{bwc,rt-group}.rst of the kernel.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
@@ -22,7 +23,11 @@ pub fn writes(r: &LinuxResources) -> Result<Vec<Write>> {
     }
     let mut all = Vec::new();
     if let Some(cpu) = r.cpu() {
-        all.extend(cpuset(cpu));
+        let unprefixed = |w: Write| {
+            let (file, value) = (super::cpuset::unprefixed(&w.file).to_owned(), w.value.clone());
+            w.or(file, value)
+        };
+        all.extend(cpuset(cpu).into_iter().map(unprefixed));
     }
     if let Some(memory) = r.memory() {
         all.extend(self::memory(memory)?);
@@ -60,6 +65,13 @@ pub fn writes(r: &LinuxResources) -> Result<Vec<Write>> {
     }
     all.extend(rdma(r));
     Ok(all)
+}
+
+/// What is asked for and no kernel of ours can do otherwise: for a warning. Memory has been accounted with that of
+/// the cgroups below since Linux 5.11, whatever `use_hierarchy` says.
+pub fn without_meaning(r: &LinuxResources) -> Vec<&'static str> {
+    let flat = r.memory().as_ref().is_some_and(|m| m.use_hierarchy() == Some(false));
+    flat.then_some("memory.useHierarchy").into_iter().collect()
 }
 
 /// The same files on v2.
@@ -103,11 +115,6 @@ fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
             v,
             "/linux/resources/memory/reservation",
         ));
-    }
-    if let Some(v) = given(m.kernel_tcp()) {
-        // Not recommended by the specification, and gone from kernels to come: where it is missing it means nothing.
-        let at = "/linux/resources/memory/kernelTCP";
-        all.push(Write::new("memory", "memory.kmem.tcp.limit_in_bytes", v, at).skip_if_missing());
     }
     if m.disable_oom_killer() == Some(true) {
         all.push(Write::new("memory", "memory.oom_control", 1, "/linux/resources/memory/disableOOMKiller"));

@@ -4,6 +4,7 @@
 //! outruns, and `cgroup.events`, which says when the last process is gone. It limits nothing there, so failing to
 //! make it is no error.
 
+mod beside;
 mod cpuset;
 pub mod freezer;
 mod limits;
@@ -24,7 +25,7 @@ use super::layout::{self, Layout};
 use super::path::Place;
 use super::write::{self, Write};
 
-pub use limits::{before_join, cpuset as cpuset_writes, writes};
+pub use limits::{before_join, cpuset as cpuset_writes, without_meaning, writes};
 
 /// The controllers that a container is put under, in the order in which it joins (runc's `fs.subsystems`). Other
 /// hierarchies are not ours.
@@ -227,15 +228,19 @@ impl Hierarchies {
     }
 
     pub fn apply(&self, r: &LinuxResources) -> Result<()> {
-        write::apply(&writes(r)?, |w| self.dir_for(w))
+        write::apply(&self.writes(r)?, |w| self.dir_for(w))
     }
 
     pub fn update(&self, r: &LinuxResources) -> Result<()> {
-        write::change(&writes(r)?, |w| self.dir_for(w))
+        write::change(&self.writes(r)?, |w| self.dir_for(w))
+    }
+
+    fn writes(&self, r: &LinuxResources) -> Result<Vec<Write>> {
+        beside::translated(self, r, writes(r)?)
     }
 
     fn dir_for(&self, w: &Write) -> Result<&Dir> {
-        self.dir(&w.controller).ok_or_else(|| {
+        self.dir(&w.controller).or_else(|| beside::dir(self, w)).ok_or_else(|| {
             // runc's text, which its tests match; the hint says what it does not.
             let known = self.members.iter().any(|m| m.has(&w.controller));
             let hint = match known {

@@ -1,5 +1,6 @@
 //! `linux.resources` as writes to v2's files; the order is runc's. As in runc, 0 means "not given" where the
-//! specification has no other meaning for it.
+//! specification has no other meaning for it. Sources: config-linux.md of the specification and
+//! Documentation/admin-guide/cgroup-v2.rst of the kernel, which names each file and its range.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
@@ -46,6 +47,7 @@ pub fn without_meaning(r: &LinuxResources) -> Vec<&'static str> {
         io.leaf_weight().is_some_and(|v| v != 0) || io.weight_device().iter().flatten().any(device)
     };
     let all = [
+        ("memory.useHierarchy", memory.is_some_and(|m| m.use_hierarchy() == Some(false))),
         ("memory.swappiness", memory.is_some_and(|m| m.swappiness().is_some_and(|v| v != u64::MAX))),
         ("memory.disableOOMKiller", memory.is_some_and(|m| m.disable_oom_killer() == Some(true))),
         ("cpu.realtimeRuntime", cpu.is_some_and(|c| c.realtime_runtime().is_some_and(|v| v != 0))),
@@ -277,11 +279,12 @@ mod tests {
     #[test]
     fn what_v2_cannot_say() {
         let r: LinuxResources = serde_json::from_str(
-            r#"{"memory":{"swappiness":1,"disableOOMKiller":true},"cpu":{"realtimePeriod":1},"network":{"classID":1},
+            r#"{"memory":{"swappiness":1,"disableOOMKiller":true,"useHierarchy":false},"cpu":{"realtimePeriod":1},"network":{"classID":1},
                 "blockIO":{"weightDevice":[{"major":1,"minor":1,"leafWeight":5}]}}"#,
         )
         .expect("test document");
         let want = [
+            "memory.useHierarchy",
             "memory.swappiness",
             "memory.disableOOMKiller",
             "cpu.realtimePeriod",

@@ -97,23 +97,8 @@ impl Tree {
     /// Every controller of the root in every ancestor, as runc. Mostly they are on already, and two reads tell so.
     /// What cannot be had (a delegated tree, an ancestor with processes) is told when a limit asks for it.
     fn enable_controllers(&self) {
-        const FILE: &str = "cgroup.controllers";
-        let all = fs::read_value_at(AT_FDCWD, self.dir.mountpoint().join(FILE)).unwrap_or_default();
-        let have = self.dir.read(FILE).unwrap_or_default();
-        let on = |c: &&str| !have.split(' ').any(|h| h == *c);
-        let lacking: Vec<String> =
-            all.split(' ').filter(|c| !c.is_empty()).filter(on).map(|c| format!("+{c}")).collect();
-        if lacking.is_empty() {
-            return;
-        }
-        for ancestor in self.dir.ancestors() {
-            let write = |what: &str| dir::write_at(AT_FDCWD, ancestor.join(CONTROL), what);
-            if write(&lacking.join(" ")).is_err() {
-                for one in &lacking {
-                    let _ = write(one);
-                }
-            }
-        }
+        let all = controllers_of_root(&self.dir);
+        enable(&self.dir, &all.split(' ').filter(|c| !c.is_empty()).collect::<Vec<_>>());
     }
 
     /// A cgroup below a threaded one is born invalid (cgroups(7)): it is made threaded too, unless a limit asks for
@@ -222,6 +207,30 @@ impl Tree {
             }
         }
         Ok(())
+    }
+}
+
+const CONTROLLERS: &str = "cgroup.controllers";
+
+pub fn controllers_of_root(dir: &Dir) -> String {
+    fs::read_value_at(AT_FDCWD, dir.mountpoint().join(CONTROLLERS)).unwrap_or_default()
+}
+
+/// Turns these controllers on in every ancestor, as far as that is possible.
+pub fn enable(dir: &Dir, controllers: &[&str]) {
+    let have = dir.read(CONTROLLERS).unwrap_or_default();
+    let is_off = |c: &&&str| !have.split(' ').any(|h| h == **c);
+    let lacking: Vec<String> = controllers.iter().filter(is_off).map(|c| format!("+{c}")).collect();
+    if lacking.is_empty() {
+        return;
+    }
+    for ancestor in dir.ancestors() {
+        let write = |what: &str| dir::write_at(AT_FDCWD, ancestor.join(CONTROL), what);
+        if write(&lacking.join(" ")).is_err() {
+            for one in &lacking {
+                let _ = write(one);
+            }
+        }
     }
 }
 
