@@ -511,6 +511,61 @@ fn cgroup_mount_with_a_cgroup_namespace() {
     });
 }
 
+/// Every way to mount them: which part is seen, with which flags, and who may divide it.
+#[test]
+fn cgroup_mounts_in_every_way() {
+    check(|t| {
+        for (user, namespace, mode) in [
+            (false, false, "ro"),
+            (false, false, "rw"),
+            (false, true, "ro"),
+            (false, true, "rw"),
+            (true, false, "ro"),
+            (true, false, "rw"),
+            (true, true, "ro"),
+            (true, true, "rw"),
+        ] {
+            let shown = format!("user namespace {user}, cgroup namespace {namespace}, {mode}");
+            let mut b = t.bundle();
+            if namespace {
+                b.namespace(json!({"type": "cgroup"}));
+            }
+            if user {
+                b.user_namespace();
+            }
+            let n = b.config["mounts"].as_array().unwrap().len() - 1;
+            b.set(&format!("/mounts/{n}/options"), json!(["nosuid", "noexec", "nodev", "relatime", mode]));
+            let facts = b.facts(&["list=/sys/fs/cgroup"]);
+            let own = if namespace { "/".to_string() } else { b.cgroups_path() };
+            assert_eq!(cgroup_in(&facts, "pids"), own.as_str(), "{shown}");
+            let names: Vec<String> = if unified() {
+                vec![String::new()]
+            } else {
+                let all = fs::read_to_string("/proc/self/cgroup").unwrap();
+                let names = all.lines().filter_map(|l| l.split(':').nth(1)).filter(|n| !n.is_empty());
+                names.map(|n| format!("/{}", n.trim_start_matches("name="))).collect()
+            };
+            for name in &names {
+                let mount = at(&facts, &format!("/sys/fs/cgroup{name}"));
+                assert_eq!(mount["type"], if unified() { "cgroup2" } else { "cgroup" }, "{shown} {name}");
+                // As seen from the container's own cgroup namespace, or from the host's.
+                let root = if unified() { "/" } else { own.as_str() };
+                assert_eq!(mount["root"], root, "{shown} {name}");
+                for option in ["nosuid", "noexec", "nodev", mode] {
+                    assert!(words(&mount["options"]).contains(&option), "{shown} {mount}");
+                }
+            }
+            // Below our own cgroup, wherever that is seen: on version 2 without a namespace among the host's.
+            let below = if unified() { own.as_str() } else { "/pids" };
+            b.args(&["sh", "-c", &format!("busybox mkdir /sys/fs/cgroup{below}/leaf; echo $?")]);
+            let said = b.run().ok();
+            let may = mode == "rw" && (!user || (unified() && namespace));
+            assert_eq!(said.stdout.trim() == "0", may, "{shown}\n{said}");
+            t.nothing_left();
+        }
+    });
+}
+
 /// Version 2: a container that is given its cgroup can divide it, its root in a user namespace too.
 #[test]
 fn a_writable_cgroup_mount() {

@@ -222,6 +222,40 @@ fn reloading_and_a_barrier() {
     });
 }
 
+/// A file of the container's could hold the manager up when that closes it.
+#[test]
+fn a_barrier_that_is_no_pipe() {
+    check(|t| {
+        let manager = Manager::new(t);
+        let mut b = t.bundle();
+        b.probe(&["notify", "READY=1", "barrier-file", "STOPPING=1"]);
+        let call = b.call(&["run"], &t.id()).env("NOTIFY_SOCKET", manager.address()).spawn();
+        assert_eq!(manager.hears(), "READY=1");
+        assert_eq!(manager.hears(), format!("MAINPID={}", call.pid()));
+        assert_eq!(manager.hears(), "STOPPING=1");
+        call.signal(libc::SIGTERM);
+        call.wait().ok();
+    });
+}
+
+/// A manager that does not read, and a container that does not stop talking: the end comes all the same.
+#[test]
+fn a_manager_that_hangs() {
+    check(|t| {
+        let manager = Manager::new(t);
+        let mut b = t.bundle();
+        let talk = ["READY=1"; 24];
+        b.probe(&[&["notify"], &talk[..]].concat());
+        let call = b.call(&["run"], &t.id()).env("NOTIFY_SOCKET", manager.address()).spawn();
+        call.wait_for("ready");
+        let begin = Instant::now();
+        call.signal(libc::SIGTERM);
+        call.wait().ok();
+        assert!(begin.elapsed() < patience(Duration::from_secs(8)), "{:?}", begin.elapsed());
+        t.nothing_left();
+    });
+}
+
 /// As systemd's user manager had it for long.
 #[test]
 fn an_abstract_socket() {

@@ -21,8 +21,10 @@ const INSIDE: &str = "/run/notify";
 
 /// A message as systemd takes it.
 const MAX: usize = 4096;
-/// Tries for what the manager must hear: two seconds.
-const PATIENCE: u32 = 200;
+/// How long we try to tell a manager that has no room for more, of all that has come at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// statfs(2): `PIPEFS_MAGIC`.
+const PIPES: i64 = 0x5049_5045;
 /// How long the manager may take to say that it has read all; as in systemd-notify(1).
 const BARRIER: Duration = Duration::from_secs(30);
 
@@ -96,6 +98,7 @@ impl Proxy {
     pub fn pass_on(&mut self, main: i32) -> Result<()> {
         let mut buf = [0; MAX];
         let mut outcome = Ok(());
+        let deadline = Deadline::after(PATIENCE);
         // A container that never stops talking must not keep us from all else.
         for _ in 0..64 {
             let (n, fd) = match socket::receive(&self.socket, &mut buf) {
@@ -104,43 +107,47 @@ impl Proxy {
                 Err(_) => return outcome,
                 Ok(message) => message,
             };
-            outcome = outcome.and(self.pass_one(&buf[..n], fd, main));
+            outcome = outcome.and(self.pass_one(&buf[..n], fd, main, deadline));
         }
         outcome
     }
 
-    fn pass_one(&mut self, message: &[u8], fd: Option<OwnedFd>, main: i32) -> Result<()> {
-        // Its sender waits until the manager closes the descriptor.
+    fn pass_one(&mut self, message: &[u8], fd: Option<OwnedFd>, main: i32, deadline: Deadline) -> Result<()> {
+        let now = Deadline::after(Duration::ZERO);
+        // Its sender waits until the manager closes the descriptor: the end of a pipe, sd_notify_barrier(3). Any other is
+        // closed here: what it does when it is closed shall not be done to the manager.
         if message.trim_ascii_end() == b"BARRIER=1" {
-            return self.say(b"BARRIER=1", fd.as_ref().map(AsFd::as_fd), 1);
+            return match fd.filter(is_pipe) {
+                Some(pipe) => self.say(b"BARRIER=1", Some(pipe.as_fd()), now),
+                None => Ok(()),
+            };
         }
         let text = allowed(&String::from_utf8_lossy(message));
         if text.is_empty() {
             return Ok(());
         }
         if !text.lines().any(|l| l.starts_with("READY=")) {
-            return self.say(text.as_bytes(), None, 1);
+            return self.say(text.as_bytes(), None, now);
         }
-        self.say(text.as_bytes(), None, PATIENCE)?;
-        self.say(format!("MAINPID={main}\n").as_bytes(), None, PATIENCE)?;
+        self.say(text.as_bytes(), None, deadline)?;
+        self.say(format!("MAINPID={main}\n").as_bytes(), None, deadline)?;
         self.is_ready = true;
         Ok(())
     }
 
-    /// `tries`: how often, ten milliseconds apart, a manager is asked that has no room for more.
-    fn say(&mut self, text: &[u8], fd: Option<BorrowedFd<'_>>, tries: u32) -> Result<()> {
+    /// Until when, ten milliseconds apart, is a manager asked that has no room for more?
+    fn say(&mut self, text: &[u8], fd: Option<BorrowedFd<'_>>, deadline: Deadline) -> Result<()> {
         let on = || format!("to {}", self.host.display());
         if self.manager.is_none() {
             self.manager = Some(socket::connect_datagrams(self.host.as_os_str()).on("connect", on())?);
         }
         let Some(manager) = &self.manager else { return Ok(()) };
-        for _ in 1..tries {
+        loop {
             match socket::send(manager, text, fd) {
-                Err(Errno::EAGAIN) => sched::pause(Duration::from_millis(10)),
+                Err(Errno::EAGAIN) if !deadline.passed() => sched::pause(Duration::from_millis(10)),
                 r => return r.on("pass a notification on", on()),
             }
         }
-        socket::send(manager, text, fd).on("pass a notification on", on())
     }
 
     /// Until the container is ready or its init, which is `main`, has ended; and until the manager knows, so that it
@@ -159,7 +166,7 @@ impl Proxy {
 
     fn barrier(&mut self, log: &Log) -> Result<()> {
         let (ours, theirs) = std::io::pipe().on("create", "a pipe")?;
-        self.say(b"BARRIER=1", Some(theirs.as_fd()), PATIENCE)?;
+        self.say(b"BARRIER=1", Some(theirs.as_fd()), Deadline::after(PATIENCE))?;
         drop(theirs);
         let done =
             process::poll_read(&[ours.as_fd()], Deadline::after(BARRIER)).on("wait for", "the barrier")?;
@@ -174,6 +181,11 @@ impl AsFd for Proxy {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Of pipe(2): no file whose file system could hold up who closes it.
+fn is_pipe(fd: &OwnedFd) -> bool {
+    fs::fstatfs(fd).is_ok_and(|(magic, _)| magic == PIPES)
 }
 
 fn allowed(message: &str) -> String {

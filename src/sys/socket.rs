@@ -35,17 +35,17 @@ pub fn receive(from: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd
             r => break r?,
         }
     };
-    if msg.flags.contains(s::MsgFlags::MSG_TRUNC) {
-        return Err(Errno::EMSGSIZE);
-    }
+    let is_whole = !msg.flags.contains(s::MsgFlags::MSG_TRUNC);
+    // Owned before anything else: whatever came along is ours to close.
     let mut fd = None;
     for c in msg.cmsgs()? {
         if let s::ControlMessageOwned::ScmRights(fds) = c {
             // SAFETY: descriptors that the kernel just installed for us.
-            fd = fds.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).next_back().or(fd);
+            let all: Vec<_> = fds.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect();
+            fd = all.into_iter().next_back().or(fd);
         }
     }
-    Ok((msg.bytes, fd))
+    if is_whole { Ok((msg.bytes, fd)) } else { Err(Errno::EMSGSIZE) }
 }
 
 /// Listens on `name` in the directory `dir`. The address goes through /proc/self/fd: a socket's path may have 107

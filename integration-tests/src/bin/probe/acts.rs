@@ -77,6 +77,11 @@ fn notify(words: &[&str]) -> i32 {
                 let _ = ours.read(&mut [0]);
                 say("barrier passed");
             }
+            // A descriptor that is no pipe.
+            "barrier-file" => {
+                let file = fs::File::open("/probe").expect("our own file");
+                send_with(&socket, b"BARRIER=1", file.into());
+            }
             message => drop(socket.send(message.as_bytes()).map_err(|e| say(&format!("{message:?}: {e}")))),
         }
     }
