@@ -552,6 +552,58 @@ fn a_path_that_names_nothing() {
     });
 }
 
+/// Case 55: whatever the limit, the program runs, or one error names memory and the limit; what a small program needs is
+/// enough for us too.
+#[test]
+fn little_memory() {
+    check(|t| {
+        for kilobytes in [4, 64, 96, 128, 160, 192, 256, 384, 512, 1024, 4096] {
+            let mut b = t.bundle();
+            let limit = kilobytes << 10;
+            b.set("/linux/resources/memory", json!({"limit": limit, "swap": limit})).args(&["/bin/true"]);
+            let begin = Instant::now();
+            let out = b.run();
+            assert!(begin.elapsed() < patience(Duration::from_secs(5)), "{kilobytes}: {:?}", begin.elapsed());
+            // Killed as it executes its program, it has no words left.
+            if !matches!(out.status, 0 | 137) {
+                out.fails(&["memory limit", &limit.to_string()]);
+            }
+            assert!(out.status == 0 || kilobytes < 512, "{kilobytes} KiB:\n{out}");
+            t.nothing_left();
+        }
+    });
+}
+
+/// A container that has used up its memory can kill who comes; that is said where there is somebody to say it.
+#[test]
+fn exec_without_memory() {
+    check(|t| {
+        version_one();
+        let mut b = t.bundle();
+        let limit = 16 << 20;
+        b.set("/linux/resources/memory", json!({"limit": limit, "swap": limit}));
+        let c = b.up(&["wait"]);
+        let fill = ["exec", &c.id, "sh", "-c", "busybox dd if=/dev/zero of=/dev/shm/x bs=64k count=200"];
+        t.rt(&fill).ok();
+        for _ in 0..10 {
+            let used: u64 = file(&b.cgroups_path(), "memory", "memory.usage_in_bytes").parse().unwrap();
+            let tight = (used + 40_960).to_string();
+            let resized = t.rt(&["update", "--memory", &tight, "--memory-swap", &tight, &c.id]);
+            if resized.status != 0 || c.status() != "running" {
+                continue;
+            }
+            let begin = Instant::now();
+            let out = t.rt(&["exec", &c.id, "/bin/true"]);
+            assert!(begin.elapsed() < patience(Duration::from_secs(5)), "{:?}", begin.elapsed());
+            if out.status == 255 && out.stderr.contains("killed") {
+                out.complains(&["OOM-killed", "memory limit is"]);
+            }
+        }
+        c.delete_force();
+        t.nothing_left();
+    });
+}
+
 /// Case 56: no number of processes makes it hang or leave something.
 #[test]
 fn few_processes() {

@@ -167,7 +167,13 @@ fn cgroups_fifty_deep_and_a_thousand_wide() {
             }
         }
         let begin = Instant::now();
-        c.delete_force();
+        let mut out = c.verb(&["delete", "--force"]);
+        // What is not done in time, on a slow machine, another delete goes on with.
+        while out.status != 0 && begin.elapsed() < patience(BOUND) {
+            out.fails(&["cgroups below it are left"]);
+            out = c.verb(&["delete", "--force"]);
+        }
+        out.ok();
         assert!(begin.elapsed() < patience(BOUND), "{:?}", begin.elapsed());
         t.nothing_left();
     });

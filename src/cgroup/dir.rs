@@ -225,7 +225,13 @@ impl Dir {
         let e = Error::sys("remove cgroup", self.path().display().to_string(), Errno::EBUSY)
             .of_kind(Kind::Timeout);
         if pids.is_empty() {
-            return e;
+            let below = self.fd().and_then(|fd| fs::openat(fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY, 0));
+            return match below.and_then(fs::subdirs).map(|all| all.len()) {
+                Ok(n @ 1..) => {
+                    e.hint(format!("{n} cgroups below it are left: delete again to go on with them"))
+                }
+                _ => e,
+            };
         }
         let who: Vec<String> = pids.iter().take(8).map(|p| format!("{p} ({})", command(*p))).collect();
         let more = if pids.len() > who.len() { ", …" } else { "" };

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::seccomp::{self, Prepared};
 use super::{Phase, expect, fenced};
-use crate::cgroup::Cgroup;
 use crate::cgroup::entrance::{Entrance, Sub, Way};
+use crate::cgroup::{Cgroup, MemoryFacts};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
 use crate::handshake::{self, Main, Patience};
 use crate::init;
@@ -100,10 +100,10 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
         drop(report);
         stage
     } else {
-        adopt(stage, &report, &mut link, patience, &mut console)?
+        adopt(stage, &report, &mut link, target, patience, &mut console)?
     };
     let listener = match expect(&mut link, Phase::Ready, "preparing the program", patience, &mut console) {
-        Err(e) if e.kind() == Kind::Died => return Err(died(e)),
+        Err(e) if e.kind() == Kind::Died => return Err(died(e, target.cgroup)),
         r => r?,
     };
     let listener = listener.map(|n| seccomp::take_listener(child.pidfd(), n)).transpose()?;
@@ -150,6 +150,7 @@ fn adopt(
     stage: Child,
     report: &OwnedFd,
     link: &mut Main,
+    target: &Target<'_>,
     patience: Patience<'_>,
     console: &mut Option<OwnedFd>,
 ) -> Result<Child> {
@@ -167,17 +168,23 @@ fn adopt(
         }
         // It ended; its last word says why.
         _ => match expect(link, Phase::Ready, "joining the container", patience, console) {
-            Err(e) if e.kind() == Kind::Died => Err(died(e)),
+            Err(e) if e.kind() == Kind::Died => Err(died(e, target.cgroup)),
             Err(e) => Err(e),
             Ok(_) => Err(Error::bug("the joining process reported no process")),
         },
     }
 }
 
-fn died(e: Error) -> Error {
-    Error::new(Kind::Died, "the process was killed before it could execute its program")
-        .at_stage(e.stage())
-        .hint("the container may have ended or been killed meanwhile, or be out of memory")
+fn died(e: Error, cgroup: &Cgroup) -> Error {
+    let e = Error::new(Kind::Died, "the process was killed before it could execute its program")
+        .at_stage(e.stage());
+    match cgroup.memory_facts() {
+        MemoryFacts { limit: Some(limit), oom_kills: n @ 1.., .. } => e.hint(format!(
+            "it was OOM-killed, most likely: the container's memory limit is {limit} bytes, and the kernel has killed \
+             {n} process(es) for it so far"
+        )),
+        _ => e.hint("the container may have ended or been killed meanwhile"),
+    }
 }
 
 /// With our rights: the process has those of the container's user alone.
