@@ -214,6 +214,7 @@ impl Running {
     /// Until the end or the deadline; past it the call and its process group are killed and the test fails.
     pub fn wait(mut self) -> Output {
         let end = Instant::now() + crate::patience(self.deadline);
+        let mut next_reaping = Instant::now() + Duration::from_millis(200);
         let mut pause = Duration::from_micros(200);
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
@@ -222,6 +223,12 @@ impl Running {
             if Instant::now() > end {
                 self.put_down();
                 panic!("no end within {:?}: {}\n{}", self.deadline, self.shown.join(" "), self.collect(None));
+            }
+            // As conmon and containerd's shim do all the time: an orphan that nobody reaps keeps its pid namespace from
+            // ending, and a long wait may be for just that.
+            if Instant::now() > next_reaping {
+                reap_orphans();
+                next_reaping = Instant::now() + Duration::from_millis(50);
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));

@@ -102,10 +102,12 @@ fn end(record: &Record, deadline: Deadline) -> Result<()> {
         return Ok(());
     }
     let state = process::stat(init.pid).map_or('?', |(state, _)| state);
-    Err(Error::new(Kind::Timeout, "container init still running").hint(format!(
-        "process {} is in state {state} and does not die of SIGKILL; delete again later",
+    let why = format!(
+        "process {} is in state {state}: the kernel holds it, or it waits for a zombie of its pid namespace that somebody \
+         outside has not reaped; delete again later",
         init.pid
-    )))
+    );
+    Err(Error::new(Kind::Timeout, "container init still running").hint(why))
 }
 
 fn kill(process: Init, deadline: Deadline) -> bool {
