@@ -17,6 +17,7 @@ pub struct Host {
 }
 
 pub fn probe() -> Result<Host> {
+    let _t = crate::trace::span("probe the host");
     let (_, permitted, _) = cred::get_caps().on("read", "own capabilities")?;
     Ok(Host {
         layout: cgroup::detect()?,

@@ -13,7 +13,7 @@
 //! | [`plan`] | decides everything before the first clone |
 //! | [`spec`], [`host`] | the input: configuration and machine |
 //! | [`cgroup`], [`hooks`] | control groups; running one hook |
-//! | [`seal`], [`log`], [`error`], [`sys`] | the floor; `sys` alone has `unsafe` |
+//! | [`seal`], [`log`], [`trace`], [`error`], [`sys`] | the floor; `sys` alone has `unsafe` |
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -43,12 +43,14 @@ pub mod plan;
 pub mod seal;
 pub mod spec;
 pub mod sys;
+pub mod trace;
 
 /// Before anything is parsed: standard streams that are closed become the null device, so that no file of ours takes
 /// their place, and what enters a container is sealed.
 pub fn start_up(args: &[std::ffi::OsString]) -> error::Result<()> {
     use error::OnSys;
     sys::fd::fill_standard_streams().on("open", "/dev/null")?;
+    sys::signal::survive_broken_pipes().on("ignore", "SIGPIPE")?;
     // A caller that ignores SIGCHLD has the kernel reap our children before we can ask how they ended.
     sys::signal::wait_for_children().on("reset", "SIGCHLD")?;
     if cli::enters_container(args) { seal::ensure() } else { Ok(()) }

@@ -1,16 +1,16 @@
 //! Seal, parse, dispatch, and the exit status.
 
-use std::ffi::OsString;
+#![no_main]
 
-fn main() {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let status = match orlop::start_up(&args) {
+#[path = "sys/entry.rs"]
+mod entry;
+
+fn run(args: Vec<std::ffi::OsString>) -> i32 {
+    match orlop::start_up(&args) {
         Ok(()) => orlop::cli::main(args),
         Err(e) => {
             eprintln!("{e}");
             1
         }
-    };
-    #[expect(clippy::disallowed_methods, reason = "the end of main: no guard is left")]
-    std::process::exit(status);
+    }
 }

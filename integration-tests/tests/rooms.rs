@@ -39,5 +39,6 @@ mod spec;
 mod start;
 mod state;
 mod systemd;
+mod trace;
 mod truth;
 mod update;

@@ -570,6 +570,7 @@ impl Cgroup {
 
     /// A signal for every process of the cgroup and below, frozen or forking. SIGKILL thaws. No process: no error.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
+        let _t = crate::trace::span("kill what is left");
         kill::all(self, signal)
     }
 
@@ -658,6 +659,7 @@ impl Cgroup {
     }
 
     pub fn remove_until(&self, deadline: Deadline) -> Result<()> {
+        let _t = crate::trace::span("remove cgroups");
         if self.owner == Owner::Delegated {
             return Ok(());
         }

@@ -22,7 +22,7 @@ mod version;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cgroup::Rootless;
 use crate::container::create::Manager;
@@ -30,6 +30,7 @@ use crate::container::store::default_root;
 use crate::container::{Entry, Id, Store};
 use crate::error::{Error, Kind, Result};
 use crate::log::{Format, Level, Log};
+use crate::trace::{self, Trace};
 
 /// A low-level OCI container runtime.
 #[derive(Debug, Parser)]
@@ -58,6 +59,9 @@ pub struct Global {
     /// What to log: error, warning, info or debug
     #[arg(long, value_name = "LEVEL", default_value = "warning")]
     log_level: String,
+    /// Append the times of all steps to this file, for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Have systemd manage the cgroup
     #[arg(long)]
     systemd_cgroup: bool,
@@ -107,6 +111,36 @@ pub enum Verb {
     State(state::State),
     /// Change the limits of a container
     Update(update::Update),
+}
+
+/// How the flags of each verb are told to clap.
+const FLAGS: [(&str, fn(Command) -> Command); 15] = [
+    ("create", create::Create::augment_args),
+    ("delete", delete::Delete::augment_args),
+    ("exec", exec::Exec::augment_args),
+    ("events", events::Events::augment_args),
+    ("features", features::Features::augment_args),
+    ("kill", kill::Kill::augment_args),
+    ("list", list::List::augment_args),
+    ("pause", pause::Pause::augment_args),
+    ("ps", ps::Ps::augment_args),
+    ("resume", resume::Resume::augment_args),
+    ("run", run::Run::augment_args),
+    ("spec", spec::Spec::augment_args),
+    ("start", start::Start::augment_args),
+    ("state", state::State::augment_args),
+    ("update", update::Update::augment_args),
+];
+
+/// As much of [`Cli::command`] as this command line can be about: telling clap the flags of every verb takes longer than
+/// parsing. Good for what is right; what goes wrong, and help, is the whole one's to explain.
+fn lean_command(args: &[OsString]) -> Command {
+    let root =
+        Global::augment_args(Command::new("orlop").disable_version_flag(true).subcommand_required(true));
+    FLAGS
+        .iter()
+        .filter(|(name, _)| args.iter().any(|a| a == name))
+        .fold(root, |root, (name, flags)| root.subcommand(flags(Command::new(*name))))
 }
 
 impl Global {
@@ -201,12 +235,14 @@ pub fn enters_container(args: &[OsString]) -> bool {
 
 /// Runs the verb. The value is the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
-    let command = Cli::command();
+    let begun = trace::now();
+    let command = lean_command(&args);
     let args = leniency::normalise(args, &command);
     if version::asked_for(&args) {
         return finish(version::print(), &Log::none(), 1);
     }
-    let cli = match command.try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m)) {
+    let parsed = command.try_get_matches_from(&args).or_else(|_| Cli::command().try_get_matches_from(&args));
+    let cli = match parsed.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(e) => return usage(&e, &args),
     };
@@ -215,7 +251,22 @@ pub fn main(args: Vec<OsString>) -> i32 {
         Err(e) => return finish(Err(e), &Log::none(), 1),
     };
     let failure = if matches!(cli.verb, Verb::Exec(_)) { exec::Exec::FAILURE } else { 1 };
-    finish(dispatch(&cli, &log), &log, failure)
+    let trace = match cli.global.trace.as_deref().map(|path| Trace::start(path, title(&args), begun)) {
+        None => None,
+        Some(Ok(trace)) => Some(trace),
+        Some(Err(e)) => return finish(Err(e), &log, failure),
+    };
+    let result = dispatch(&cli, &log);
+    if let Some(trace) = trace {
+        trace.finish();
+    }
+    finish(result, &log, failure)
+}
+
+/// The command line, short enough for a label.
+fn title(args: &[OsString]) -> String {
+    let words: Vec<_> = args.iter().skip(1).map(|a| a.to_string_lossy()).collect();
+    words.join(" ").chars().take(200).collect()
 }
 
 fn dispatch(cli: &Cli, log: &Log) -> Result<i32> {
@@ -307,4 +358,28 @@ fn print(document: &[u8]) -> Result<i32> {
 fn to_json<T: serde::Serialize>(value: &T, pretty: bool) -> Result<Vec<u8>> {
     let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
     text.map_err(|e| Error::bug(format!("cannot write JSON: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lean_command_knows_every_verb() {
+        let whole = Cli::command();
+        let names: Vec<_> = whole.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let mut table: Vec<_> = FLAGS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        for name in &names {
+            let lean = lean_command(&["orlop".into(), name.into()]);
+            let flags = |c: &Command| {
+                let verb = c.find_subcommand(name).unwrap();
+                verb.get_arguments().map(|a| a.get_id().to_string()).collect::<Vec<_>>()
+            };
+            assert_eq!(flags(&lean), flags(&whole), "{name}");
+        }
+        table.sort();
+        let mut names = names;
+        names.sort();
+        assert_eq!(names, table);
+    }
 }

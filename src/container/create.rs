@@ -243,6 +243,7 @@ impl Creation<'_> {
     }
 
     fn make_cgroup(&self, cgroup: &Cgroup, record: &Record, undo: &mut Undo<'_>) -> Result<()> {
+        let _t = crate::trace::span("make cgroups");
         let resources = self.resources();
         cgroup.create_for(resources).within("unable to apply cgroup configuration")?;
         undo.cgroup = Some(Cgroup::from_record(&record.cgroup)?);
@@ -265,6 +266,7 @@ impl Creation<'_> {
 
     /// Init is ready: written down, and told to whom it was promised.
     fn hand_over(&self, launched: &mut Launched, record: &mut Record) -> Result<()> {
+        let _t = crate::trace::span("hand over");
         if let Some(path) = &self.request.console_socket
             && let Some(master) = launched.console.take()
         {

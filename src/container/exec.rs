@@ -22,6 +22,7 @@ use crate::spec::{self, rules};
 use crate::sys::cred::{self, Caps};
 use crate::sys::process::{self, Deadline};
 use crate::sys::{Errno, fd, fs, ns, signal};
+use crate::trace::span;
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -55,8 +56,11 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     create::check_preserved(request.preserve_fds, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
+    let t = span("read the record");
     let record = entry.record()?;
     let (init, pid) = living_init(entry, &record, request.ignore_paused)?;
+    drop(t);
+    let t = span("plan");
     let container = spec::parse_config(entry.config()?)?.spec;
     let process = process(&container, request, log)?;
     let terminal = process.terminal().unwrap_or(false);
@@ -64,6 +68,7 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     let subs = entrance::subs(&request.cgroup)?;
     let cgroup = Cgroup::from_record(&record.cgroup)?;
     let plan = plan(&container, &process, &record, init, pid, request, preserve, listen, log)?;
+    drop(t);
     // Before the process exists: its end may come at once.
     let relay = if request.detach { None } else { Some(Relay::new()?) };
     let target = Target { cgroup: &cgroup, subs: &subs, init: pid, may_be_frozen: request.ignore_paused };

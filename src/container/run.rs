@@ -11,6 +11,7 @@ use crate::handshake::Patience;
 use crate::launch::relay::Relay;
 use crate::log::Log;
 use crate::sys::process::{self, Deadline, Exit};
+use crate::trace::span;
 
 pub struct Foreground {
     /// Do not delete the container when it ends.
@@ -55,7 +56,10 @@ pub fn run(
     if let Some(proxy) = notify {
         relay.listen(proxy);
     }
-    let exit = relay.wait(child)?;
+    let exit = {
+        let _t = span("the container runs");
+        relay.wait(child)?
+    };
     if !options.keep {
         delete::destroy(&entry, &record, log)?;
     }

@@ -85,6 +85,7 @@ fn wrong<T>(text: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {
 /// End of file is success: the connection closed when the program was executed. So is init's death by a signal from
 /// outside: the container ran into its end.
 pub fn wait_for_exec(link: &mut Main, patience: Patience<'_>) -> Result<()> {
+    let _t = crate::trace::span("wait for execve");
     match link.hear("executing the program", patience, |_| Ok(()))? {
         Answer::Gone => Ok(()),
         a => Err(Error::bug(format!("init said {a:?} after its start"))),

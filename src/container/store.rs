@@ -82,6 +82,7 @@ impl Store {
 
     /// Reserves the id, with the lock held.
     pub fn reserve(&self, id: &Id) -> Result<Entry> {
+        let _t = crate::trace::span("reserve the id");
         match fs::mkdirat(&self.dir, id.as_str(), 0o711) {
             Ok(()) => {}
             Err(Errno::EEXIST) => return Err(Error::new(Kind::Exists, compat::ID_EXISTS)),
@@ -183,6 +184,7 @@ impl Entry {
     }
 
     pub fn save(&self, record: &Record) -> Result<()> {
+        let _t = crate::trace::span("save the record");
         let text = serde_json::to_vec(record).map_err(|e| Error::bug(format!("record: {e}")))?;
         fs::replace_file_at(&self.dir, RECORD, &text, 0o600).on("write", self.path.join(RECORD).display())
     }
@@ -266,6 +268,7 @@ impl Entry {
 
     /// Removes the directory and all in it: flat, by descriptor, whatever the names are.
     pub fn remove(&self) -> Result<()> {
+        let _t = crate::trace::span("remove the state");
         let names = match fs::list_at(&self.dir, ".") {
             Err(Errno::ENOENT) => return Ok(()),
             r => r.on("list", self.path.display())?,

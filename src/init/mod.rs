@@ -32,12 +32,14 @@ use crate::hooks;
 use crate::plan::ForInit;
 use crate::plan::identity::Identity;
 use crate::sys::{self, process};
+use crate::trace::{self, Role, span};
 use gate::Starter;
 
 pub use fds::preserved;
 
 /// Becomes the container, or says why not. The value is the exit status of a failure.
 pub fn run(plan: ForInit, line: Line) -> i32 {
+    trace::role(Role::Init);
     let mut starter = Starter::Main;
     let e = match become_container(plan, &line, &mut starter) {
         Err(e) => e.at_stage(Stage::Init),
@@ -52,7 +54,12 @@ pub fn run(plan: ForInit, line: Line) -> i32 {
 
 /// As [`run`], after letting itself into its cgroup.
 pub fn run_inside(doors: &[crate::plan::join::Door], plan: ForInit, line: Line) -> i32 {
-    match join::pass(doors).within("unable to apply cgroup configuration") {
+    trace::role(Role::Init);
+    let entered = {
+        let _t = span("enter cgroups");
+        join::pass(doors)
+    };
+    match entered.within("unable to apply cgroup configuration") {
         Ok(()) => run(plan, line),
         Err(e) => {
             line.failed(&e.at_stage(Stage::Init));
@@ -63,6 +70,7 @@ pub fn run_inside(doors: &[crate::plan::join::Door], plan: ForInit, line: Line) 
 
 /// Names the step in what goes wrong in it. Only steps whose errors do not speak for themselves need it.
 fn step<T>(name: &'static str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _t = trace::span(name);
     f().map_err(|e| e.within(name))
 }
 
@@ -91,7 +99,11 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     // As long as /proc is the host's.
     let mut labels = lsm::open(&lsm, kernel.keyring.is_some())?;
     // The cgroup and the id maps come first: namespaces and mounts belong to them.
-    let (link, pid) = line.born().wait_for_go()?;
+    let (link, pid) = {
+        let _t = span("wait for go");
+        line.born().wait_for_go()?
+    };
+    let t = span("enter namespaces");
     if namespaces.own_user {
         identity::become_root()?;
         hide()?;
@@ -105,9 +117,16 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
 
-    let (root, rest) = rootfs::assemble(rootfs)?;
+    drop(t);
+    let (root, rest) = {
+        let _t = span("assemble the root file system");
+        rootfs::assemble(rootfs)?
+    };
     // Limits, the host's hooks and the filter are main's to make meanwhile.
-    let (link, filter) = link.mounted()?;
+    let (link, filter) = {
+        let _t = span("wait for main");
+        link.mounted()?
+    };
     // While we still have the capabilities for it; after the cgroup has its real-time budget and its CPUs.
     schedule::apply(&schedule)?;
     // Spec: after the namespaces exist and the mounts are made, before pivot_root.
@@ -121,11 +140,17 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     exec::make_cwd(&root, &program)?;
     // Before /proc/sys may become read-only.
     kernel::sysctls(&kernel)?;
-    rootfs::seal(&root, rest)?;
+    {
+        let _t = span("mask and freeze paths");
+        rootfs::seal(&root, rest)?;
+    }
+    let t = span("become the user");
     let (file, env) = become_user(&root, &identity, &mut labels, &program, namespaces.own_user, &filter)?;
     kernel::personality(&kernel)?;
     kernel::memory_policy(kernel.memory_policy.as_ref())?;
 
+    drop(t);
+    let t = span("fence descriptors");
     drop(root);
     let mut keep: Vec<RawFd> = fds::preserved(preserve);
     keep.push(line.as_raw_fd());
@@ -134,14 +159,20 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     }
     fds::fence(&keep)?;
     process::die_with_parent(0).map_err(|e| Error::sys("clear", "parent-death signal", e))?;
+    drop(t);
     // Its agent is told of it before the container is created.
     let listener = if filter.listens() { seccomp::load(&filter)? } else { None };
-    let link = link.ready(listener.as_ref())?;
-    *starter = gate::wait(gate, &link, listener)?;
+    {
+        let _t = span("wait for start");
+        let link = link.ready(listener.as_ref())?;
+        *starter = gate::wait(gate, &link, listener)?;
+    }
     run_hooks("startContainer", &hooks.start_container, None, || hooks.state.json("created", pid))?;
     if program.is_none() {
         process::exit_now(0);
     }
+    // Has no end: this process's view of the trace does not survive it.
+    let _t = span("execve");
     // Nothing but execve(2) and, if that fails, write(2) and exit_group(2) after this.
     if !filter.listens() {
         seccomp::load(&filter)?;

@@ -135,6 +135,7 @@ fn give_birth(
     line: handshake::Line,
     report: OwnedFd,
 ) -> Result<Child> {
+    let _t = crate::trace::span("clone");
     let mut keep: Vec<RawFd> = joiner.descriptors();
     keep.extend(init::preserved(joiner.preserve));
     keep.extend(entrance.first.iter().chain(&entrance.last).map(|d| d.fd.as_raw_fd()));

@@ -127,6 +127,7 @@ fn expect(
     patience: Patience<'_>,
     console: &mut Option<OwnedFd>,
 ) -> Result<Option<i32>> {
+    let _t = crate::trace::span(doing);
     let answer = link.hear(doing, patience, |fd| {
         *console = Some(fd);
         Ok(())
@@ -144,6 +145,7 @@ fn expect(
 
 /// Clones init into its namespaces. In the child nothing of this frame is ever dropped: it leaves by exec or _exit.
 fn give_birth(main: &mut ForMain, init: ForInit, cgroup: &Cgroup) -> Result<(Main, Child)> {
+    let _t = crate::trace::span("clone");
     let (mut link, line) = handshake::line().on("create", "the handshake")?;
     if process::thread_count_is_wrong() {
         return Err(Error::bug("more than one thread before a fork"));

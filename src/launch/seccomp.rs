@@ -27,6 +27,7 @@ pub struct Prepared {
 pub fn prepare(profile: Option<&LinuxSeccomp>, log: &Log) -> Result<Prepared> {
     let Some(profile) = profile else { return Ok(Prepared::default()) };
     let terms = seccomp::terms(profile)?;
+    let _t = crate::trace::span("compile the filter");
     let filter = seccomp::compile(profile)?;
     for w in &filter.warnings {
         log.debug(w);

@@ -89,6 +89,7 @@ pub struct Options<'a> {
 }
 
 pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
+    let _t = crate::trace::span("plan");
     // Spec: without a process there is a container to create, and nothing to run in it when it starts.
     let nobody = Process::default();
     let process = spec.process().as_ref().unwrap_or(&nobody);

@@ -44,12 +44,14 @@ pub struct Loaded {
 /// In the result whatever Go has no difference for is the same too: empty texts that stand for "not given" (a
 /// namespace's path, hostname, cgroupsPath, labels, …) are `None`, and so is `pids` without a `limit`.
 pub fn load(bundle: impl AsFd) -> Result<Loaded> {
+    let _t = crate::trace::span("read the configuration");
     let raw = read_config(bundle.as_fd())?;
     parse_config(raw)
 }
 
 /// The same from its text.
 pub fn parse_config(raw: Vec<u8>) -> Result<Loaded> {
+    let _t = crate::trace::span("parse the configuration");
     let mut warnings = Vec::new();
     let mut spec: Spec = parse(&raw, Document::Config, &mut warnings).within("unable to load config.json")?;
     tidy(&mut spec, &raw).within("unable to load config.json")?;

@@ -84,6 +84,7 @@ const PROCESS_RULES: &[Rule] = &[
 
 /// Checks a configuration of `create` or `run`. Gives warnings, or one error with all findings.
 pub fn check(spec: &Spec) -> Result<Vec<String>> {
+    let _t = crate::trace::span("check the configuration");
     let facts = Facts {
         spec: Some(spec),
         process: spec.process().as_ref(),

@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod child;
 pub mod cred;
 pub mod event;
+pub mod exe;
 pub mod fd;
 pub mod fs;
 pub mod keyring;
@@ -18,6 +19,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod trace;
 pub mod tty;
 
 pub use nix::errno::Errno;

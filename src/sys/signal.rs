@@ -47,6 +47,12 @@ pub fn reset_ignored(ignored: u64) -> Result<()> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
+/// A reader that has gone away is an error of write(2), not our end.
+pub fn survive_broken_pipes() -> Result<()> {
+    // SAFETY: SIG_IGN installs no handler.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map(|_| ())
+}
+
 /// SIGCHLD to its default: children stay until they are waited for.
 pub fn wait_for_children() -> Result<()> {
     // SAFETY: SIG_DFL installs no handler.
