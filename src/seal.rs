@@ -55,7 +55,7 @@ fn read_only_clone(exe: &OwnedFd) -> SysResult<OwnedFd> {
 /// Believed only when seen.
 fn move_onto(clone: &OwnedFd) -> SysResult<bool> {
     use std::os::fd::AsRawFd;
-    let file = fs::open(&format!("/proc/self/fd/{}", clone.as_raw_fd()), OFlag::O_RDONLY)?;
+    let file = fs::open(format!("/proc/self/fd/{}", clone.as_raw_fd()), OFlag::O_RDONLY)?;
     own::replace(&file)?;
     Ok(is_sealed(&fs::open(SELF, OFlag::O_RDONLY)?))
 }

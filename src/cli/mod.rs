@@ -113,8 +113,10 @@ pub enum Verb {
     Update(update::Update),
 }
 
+type Flags = fn(Command) -> Command;
+
 /// How the flags of each verb are told to clap.
-const FLAGS: [(&str, fn(Command) -> Command); 15] = [
+const FLAGS: [(&str, Flags); 15] = [
     ("create", create::Create::augment_args),
     ("delete", delete::Delete::augment_args),
     ("exec", exec::Exec::augment_args),

@@ -42,6 +42,12 @@ struct Segment {
     flags: u32,
 }
 
+/// Pages that nobody writes once the program runs.
+struct Range {
+    start: usize,
+    len: usize,
+}
+
 /// Makes `file`, the very program that runs, opened under another mount, the one behind `/proc/self/exe`. Only in a
 /// process with one thread. EPERM without CAP_SYS_RESOURCE, CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
 pub fn replace(file: impl AsFd) -> Result<()> {
@@ -51,7 +57,7 @@ pub fn replace(file: impl AsFd) -> Result<()> {
     for s in &segments {
         if s.flags & PF_W == 0 { map_again(s, file)? } else { copy_away(s)? }
     }
-    if let Some((start, len)) = relro {
+    if let Some(Range { start, len }) = relro {
         // SAFETY: memory of this program that is only read once it runs; it was so before.
         cvt(i64::from(unsafe { libc::mprotect(start as *mut _, len, libc::PROT_READ) }))?;
     }
@@ -69,16 +75,17 @@ fn headers() -> Result<Vec<Header>> {
     // SAFETY: reads the auxiliary vector.
     let [at, count, size] =
         [libc::AT_PHDR, libc::AT_PHNUM, libc::AT_PHENT].map(|k| unsafe { libc::getauxval(k) });
-    if at == 0 || size as usize != size_of::<Header>() || count > 64 {
+    if at == 0 || at % 8 != 0 || size as usize != size_of::<Header>() || count > 64 {
         return Err(Errno::ENOEXEC);
     }
     let first = at as *const Header;
-    // SAFETY: the kernel mapped `count` headers there, aligned as the file has them, and nobody writes them.
-    Ok((0..count as usize).map(|i| unsafe { first.add(i).read_unaligned() }).collect())
+    // SAFETY: the kernel mapped `count` headers there, as the file has them, for as long as we run; nobody writes them.
+    let headers = unsafe { std::slice::from_raw_parts(first, count as usize) };
+    Ok(headers.to_vec())
 }
 
 /// Which pages come from the file, and which of them are read-only since the start (RELRO).
-fn layout(headers: &[Header], page: usize) -> Result<(Vec<Segment>, Option<(usize, usize)>)> {
+fn layout(headers: &[Header], page: usize) -> Result<(Vec<Segment>, Option<Range>)> {
     // SAFETY: reads the auxiliary vector.
     let at = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
     // Where the program was put, if it may be anywhere.
@@ -105,9 +112,9 @@ fn layout(headers: &[Header], page: usize) -> Result<(Vec<Segment>, Option<(usiz
     // As ld.so and the start-up code do it: whole pages inside, never the one it ends in.
     let relro = headers.iter().find(|h| h.kind == PT_GNU_RELRO).map(|h| {
         let from = bias.wrapping_add(h.vaddr as usize);
-        (floor(from), floor(from + h.memsz as usize) - floor(from))
+        Range { start: floor(from), len: floor(from + h.memsz as usize) - floor(from) }
     });
-    Ok((segments, relro.filter(|(_, len)| *len > 0)))
+    Ok((segments, relro.filter(|r| r.len > 0)))
 }
 
 /// The same bytes from another file. The code that does it may be among them: it is there before and after.

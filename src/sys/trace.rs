@@ -81,11 +81,14 @@ fn write(page: *mut Page, index: usize, slot: Slot) -> bool {
     if index >= SLOTS {
         return false;
     }
-    // SAFETY: in bounds, by the line above; no reference to `slots` is ever made.
-    let place = unsafe { (&raw mut (*page).slots).cast::<Slot>().add(index) };
-    // SAFETY: `index` was given to nobody else.
-    unsafe { place.write(slot) };
+    // SAFETY: in bounds, by the line above; `index` was given to nobody else.
+    unsafe { place(page, index).write(slot) };
     true
+}
+
+/// Where a slot is; no reference to one is ever made, since several processes have them.
+fn place(page: *mut Page, index: usize) -> *mut Slot {
+    page.wrapping_byte_add(std::mem::offset_of!(Page, slots)).cast::<Slot>().wrapping_add(index)
 }
 
 pub fn end(index: usize) {
@@ -93,10 +96,9 @@ pub fn end(index: usize) {
     if page.is_null() || index >= SLOTS {
         return;
     }
-    // SAFETY: in bounds; the slot is ours since `begin`.
-    let place = unsafe { &raw mut (*page).slots[index].end };
-    // SAFETY: as above, aligned by repr(C).
-    unsafe { place.write(now()) };
+    let end = place(page, index).wrapping_byte_add(std::mem::offset_of!(Slot, end)).cast::<u64>();
+    // SAFETY: in bounds and aligned; the slot is ours since `begin`.
+    unsafe { end.write(now()) };
 }
 
 /// What was noted so far, in the order of beginning. For when the children are gone or have executed something else.
@@ -109,10 +111,8 @@ pub fn slots() -> Vec<Slot> {
     let taken = unsafe { &(*page).next }.load(Relaxed).min(SLOTS);
     (0..taken)
         .map(|i| {
-            // SAFETY: in bounds; no reference to `slots` is ever made.
-            let place = unsafe { (&raw const (*page).slots).cast::<Slot>().add(i) };
-            // SAFETY: a slot that is just being written is read torn at worst, and any bytes are a slot.
-            unsafe { place.read_volatile() }
+            // SAFETY: in bounds; one that is just being written is read torn at worst, and any bytes are a slot.
+            unsafe { place(page, i).read_volatile() }
         })
         .collect()
 }
