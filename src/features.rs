@@ -43,7 +43,7 @@ const BUILT: Built = Built {
     selinux: true,
     intel_rdt: false,
     memory_policy: true,
-    net_devices: false,
+    net_devices: true,
     checkpoint: false,
 };
 

@@ -23,6 +23,7 @@ mod log;
 mod lsm;
 mod mounts;
 mod namespaces;
+mod netdev;
 mod notify;
 mod paths;
 mod pause;

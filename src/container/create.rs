@@ -94,7 +94,7 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     });
     match made {
         Ok(((record, launched), notify)) => {
-            let Launched { child, link, console, poststart } = launched;
+            let Launched { child, link, console, poststart, .. } = launched;
             Ok(Created { entry, record, child, link, console, poststart, notify })
         }
         Err(e) => Err(undo.undo(e)),
@@ -284,7 +284,9 @@ impl Creation<'_> {
         if let Some(path) = &self.request.pid_file {
             write_pid_file(path, pid)?;
         }
-        launched.link.start()
+        launched.link.start()?;
+        launched.devices.stay();
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod idmap;
 pub mod join;
+pub mod netdev;
 pub mod notify;
 pub mod relay;
 pub mod seccomp;
@@ -27,6 +28,8 @@ pub struct Launched {
     /// The pty's master, with a terminal.
     pub console: Option<OwnedFd>,
     pub poststart: Vec<hooks::Hook>,
+    /// They go back, unless a container comes of all this.
+    pub devices: netdev::Moved,
 }
 
 /// How long init may take to assemble the root file system, and from there to readiness: far more than it needs, and
@@ -50,7 +53,9 @@ pub fn launch(
         expect(link, Phase::Ready, "preparing the program", Patience { deadline, look: &look }, console)
     });
     match done {
-        Ok(console) => Ok(Launched { child, link, console, poststart: main.hooks.poststart }),
+        Ok((console, devices)) => {
+            Ok(Launched { child, link, console, poststart: main.hooks.poststart, devices })
+        }
         Err(e) => Err(explain(e, child, cgroup, resources)),
     }
 }
@@ -63,7 +68,7 @@ fn converse(
     resources: Option<&LinuxResources>,
     log: &Log,
     ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<Option<i32>>,
-) -> Result<Option<OwnedFd>> {
+) -> Result<(Option<OwnedFd>, netdev::Moved)> {
     let pid = child.pid();
     if main.staged || cgroup.is_made_around_a_process() {
         cgroup.settle(pid, resources).within("unable to apply cgroup configuration")?;
@@ -92,6 +97,9 @@ fn converse(
     }
     // After init has made its nodes, which it may not open itself any more then.
     cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")?;
+    // Hooks may configure them.
+    let devices =
+        netdev::move_all(&main.net_devices, child.pidfd()).within("error creating network interfaces")?;
     let state = &main.hooks.state;
     if !main.hooks.prestart.is_empty() || !main.hooks.create_runtime.is_empty() {
         // prestart hooks are older than the status "creating", and were promised a container that is created.
@@ -109,7 +117,7 @@ fn converse(
     if main.terminal && console.is_none() {
         return Err(Error::bug("init is ready without its terminal"));
     }
-    Ok(console)
+    Ok((console, devices))
 }
 
 /// What a child has to come to.

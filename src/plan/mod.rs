@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod lsm;
 pub mod mounts;
 pub mod namespaces;
+pub mod netdev;
 pub mod paths;
 pub mod rootfs;
 pub mod rootless;
@@ -53,6 +54,7 @@ pub struct ForMain {
     /// v2: whom the cgroup is given, for it to be divided inside.
     pub cgroup_owner: Option<u32>,
     pub oom_score_adj: Option<i32>,
+    pub net_devices: Vec<netdev::NetDevice>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
     pub terminal: bool,
@@ -139,6 +141,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
                 linux.devices().as_deref().unwrap_or_default(),
             )?,
             oom_score_adj: process.oom_score_adj(),
+            net_devices: netdev::build(linux),
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),
             terminal: process.terminal().unwrap_or(false),
@@ -179,9 +182,6 @@ fn refuse_unbuilt(spec: &Spec) -> Result<()> {
     };
     if linux.intel_rdt().is_some() {
         return no("Intel RDT", "/linux/intelRdt");
-    }
-    if linux.net_devices().as_ref().is_some_and(|n| !n.is_empty()) {
-        return no("moving network devices", "/linux/netDevices");
     }
     Ok(())
 }

@@ -21,6 +21,10 @@ pub fn check(spec: &Spec, host: &Host, namespaces: &Namespaces) -> Result<()> {
         let e = Error::spec("/linux/namespaces", "rootless container requires user namespaces");
         return Err(e.hint("`spec --rootless` writes a configuration for an ordinary user"));
     }
+    if linux.net_devices().as_ref().is_some_and(|n| !n.is_empty()) {
+        let text = "network devices are not supported for rootless containers";
+        return Err(Error::spec("/linux/netDevices", text));
+    }
     for (i, m) in spec.mounts().iter().flatten().enumerate() {
         let option = m.options().iter().flatten().any(|o| o == "idmap" || o == "ridmap");
         if option || m.uid_mappings().as_ref().is_some_and(|l| !l.is_empty()) {
