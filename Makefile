@@ -90,8 +90,9 @@ validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, 
 clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
 
-bench: need-test build ## orlop beside crun and runc: times, memory, system calls; ARGS=--quick is shorter
+bench: need-test build ## orlop beside crun and runc: times, memory, system calls; writes docs/performance.md, unless ARGS=--quick
 	ORLOP="$(binary)" hack/bench/run $(ARGS)
+	@[ -n "$(ARGS)" ] || hack/bench/report
 
 vm: need-test ## builds the second machine (QEMU, three minutes), for itest-vm and hack/vm/run
 	hack/vm/build

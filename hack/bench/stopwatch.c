@@ -1,9 +1,10 @@
 /*
  * stopwatch [=STATUS] COMMAND [ARGUMENT]... [-- [=STATUS] COMMAND [ARGUMENT]...]...
  *
- * Runs the commands one after the other and prints of each a line `NAME NANOSECONDS PEAK_KIB STATUS`. A command `wait`
- * stands for: until no process is left of what ran before; its status is that of the last one. Stops at the first whose
- * status is not STATUS (0 unless given).
+ * Runs the commands one after the other and prints of each a line `NAME NANOSECONDS PEAK_KIB STATUS CPU_NANOSECONDS`: the
+ * last is user and system time of the command and of those that it waited for. A command `wait` stands for: until no
+ * process is left of what ran before; its status is that of the last one. Stops at the first whose status is not STATUS
+ * (0 unless given).
  *
  * In C, small and static, because what starts a process is a part of what is measured: vfork from a Python process costs
  * more than some of the runtimes' own work, and the kernel counts the memory of the process that called vfork into the
@@ -31,6 +32,11 @@ static long long now(void)
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+static long long nanoseconds(struct timeval t)
+{
+	return t.tv_sec * 1000000000LL + t.tv_usec * 1000LL;
+}
+
 static void die(const char *what)
 {
 	perror(what);
@@ -56,6 +62,7 @@ int main(int argc, char **argv)
 		int next = first, status = 0, expected = 0;
 		struct rusage usage;
 		long peak = 0;
+		long long cpu = 0;
 
 		while (next < argc && strcmp(argv[next], "--"))
 			next++;
@@ -66,9 +73,14 @@ int main(int argc, char **argv)
 
 		long long begun = now();
 		if (!strcmp(argv[first], "wait")) {
-			while (wait4(-1, &status, 0, &usage) > 0 || errno == EINTR)
+			pid_t pid;
+			while ((pid = wait4(-1, &status, 0, &usage)) > 0 || errno == EINTR) {
+				if (pid < 0)
+					continue;
 				if (usage.ru_maxrss > peak)
 					peak = usage.ru_maxrss;
+				cpu += nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime);
+			}
 		} else {
 			pid_t pid;
 			errno = posix_spawn(&pid, argv[first], &actions, NULL, &argv[first], environ);
@@ -78,11 +90,12 @@ int main(int argc, char **argv)
 				if (errno != EINTR)
 					die("wait4");
 			peak = usage.ru_maxrss;
+			cpu = nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime);
 		}
 		long long spent = now() - begun;
 
 		int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-		printf("%s %lld %ld %d\n", argv[first], spent, peak, code);
+		printf("%s %lld %ld %d %lld\n", argv[first], spent, peak, code, cpu);
 		failed = code != expected;
 		first = next + 1;
 	}
