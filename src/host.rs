@@ -4,7 +4,7 @@ use crate::cgroup;
 use crate::error::{OnSys, Result};
 use crate::plan::lsm::Modules;
 use crate::sys::cred::{self, Caps};
-use crate::sys::fs;
+use crate::sys::{Errno, fs, known};
 
 #[derive(Default)]
 pub struct Host {
@@ -46,4 +46,23 @@ fn has_selinux() -> bool {
     let own = || fs::read_file("/proc/self/attr/current", 4096);
     mounted.is_ok_and(|(magic, flags)| magic == SELINUX_MAGIC && flags & ST_RDONLY == 0)
         && own().is_ok_and(|label| !matches!(label.trim_ascii_end(), b"kernel" | b"kernel\0"))
+}
+
+/// What the kernel lacks, or a filter around us forbids, where that may be why something failed with `errno`.
+pub fn lack(errno: Errno) -> Option<String> {
+    let call = match errno {
+        Errno::ENOSYS => known::first_refused(errno)?,
+        // Not allowed to mount, that is what the kernel says to most of these by itself.
+        Errno::EPERM if cred::get_caps().is_ok_and(|(e, ..)| e.contains(Caps::SYS_ADMIN)) => {
+            known::first_refused(errno)?
+        }
+        _ => return None,
+    };
+    let known::Call { name, since, .. } = call;
+    Some(match errno {
+        Errno::ENOSYS => format!(
+            "kernel too old: needs {name} (Linux {since}), or a seccomp filter around the runtime hides it"
+        ),
+        _ => format!("a seccomp filter around the runtime forbids what it needs: {name} (Linux {since})"),
+    })
 }

@@ -32,6 +32,7 @@ pub struct Call {
     pass: Vec<(RawFd, OwnedFd)>,
     terminal: Option<OwnedFd>,
     prefix: Vec<OsString>,
+    without: Option<(String, String)>,
 }
 
 impl Call {
@@ -52,7 +53,14 @@ impl Call {
             pass: Vec::new(),
             terminal: None,
             prefix: Vec::new(),
+            without: None,
         }
+    }
+
+    /// The kernel shall not know these system calls ("openat2,clone3"), and say ENOSYS or EPERM.
+    pub fn without(mut self, calls: &str, errno: &str) -> Self {
+        self.without = Some((calls.into(), errno.into()));
+        self
     }
 
     pub fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -112,6 +120,10 @@ impl Call {
 
     pub fn spawn(self) -> Running {
         let mut words = self.prefix.clone();
+        if let Some((calls, errno)) = self.without {
+            let probe = crate::built().join("probe").into_os_string();
+            words.extend([probe, "without".into(), calls.into(), errno.into()]);
+        }
         words.push(self.program.clone().into());
         words.extend(self.args);
         let shown: Vec<String> = words.iter().map(|a| a.to_string_lossy().into_owned()).collect();

@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::call::{Call, Output};
-use crate::ledger::{DIFFERENCES, SKIPS, Skip, record};
+use crate::ledger::{DIFFERENCES, SKIPS, Skip, missing, record};
 use crate::{leaks, runtime};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -10,8 +10,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Once};
+
+/// `ITEST_WITHOUT=clone3:EPERM`: no call of the runtime is to find that system call. See missing.toml.
+static MISSING: LazyLock<Option<(String, String)>> = LazyLock::new(|| {
+    let (calls, errno) =
+        std::env::var("ITEST_WITHOUT").ok()?.split_once(':').map(|(c, e)| (c.into(), e.into()))?;
+    Some((calls, errno))
+});
 
 /// What a test works with.
 pub struct Case {
@@ -46,7 +53,8 @@ fn judge(name: &str, outcome: Result<(), Box<dyn Any + Send>>) {
         assert!(foreseen, "this skip is not in skips.toml: {reason}");
         return;
     }
-    let difference = DIFFERENCES.get(name).filter(|_| runtime::is_reference());
+    let without = MISSING.as_ref().and_then(|(calls, errno)| missing(&format!("{calls}:{errno}"), name));
+    let difference = without.or(DIFFERENCES.get(name).filter(|_| runtime::is_reference()));
     match (outcome, difference) {
         (Err(_), Some(why)) => record("diff", name, why),
         (Err(error), None) => resume_unwind(error),
@@ -127,7 +135,12 @@ impl Case {
 
     /// A call with exactly these arguments.
     pub fn bare<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Call {
-        Call::new(runtime::binary(), &self.path("call")).args(args).under(self.prefix.borrow().iter())
+        let call =
+            Call::new(runtime::binary(), &self.path("call")).args(args).under(self.prefix.borrow().iter());
+        match &*MISSING {
+            Some((calls, errno)) => call.without(calls, errno),
+            None => call,
+        }
     }
 
     /// From now on every call of the runtime goes through this other program.

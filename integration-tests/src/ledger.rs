@@ -17,6 +17,15 @@ pub static SKIPS: LazyLock<Ledger> = LazyLock::new(|| {
 });
 pub static DIFFERENCES: LazyLock<Ledger> = LazyLock::new(|| parse(include_str!("../differences.toml")));
 
+/// What comes of the runtime without some system calls, by `calls:errno`: "works", or "refuses VERB: TEXT". And, by
+/// `calls:errno room::test`, why that test cannot pass then.
+pub static MISSING: LazyLock<Ledger> = LazyLock::new(|| parse(include_str!("../missing.toml")));
+
+/// Why a test cannot pass without these system calls: `calls:errno`, or either alone.
+pub fn missing(what: &str, test: &str) -> Option<&'static String> {
+    MISSING.get(&format!("{what} {test}"))
+}
+
 fn parse(text: &str) -> Ledger {
     let entries = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     entries

@@ -24,7 +24,7 @@ pub use bundle::{Bundle, default_config};
 pub use call::{Call, Output, Running, adopt, wait_for_adopted};
 pub use case::{Case, check};
 pub use container::Container;
-pub use ledger::skip;
+pub use ledger::{MISSING, skip};
 pub use runtime::{binary, is_reference, name};
 pub use terminal::{ConsoleSocket, Pty};
 pub use user::{SAILOR, SUBORDINATE};

@@ -39,5 +39,5 @@ pub fn name() -> String {
 
 /// Whether this is the runtime that we measure ourselves against; differences are then looked up in their ledger.
 pub fn is_reference() -> bool {
-    name().starts_with("runc")
+    name() == "runc"
 }

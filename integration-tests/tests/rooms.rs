@@ -21,6 +21,7 @@ mod lifecycle;
 mod list;
 mod log;
 mod lsm;
+mod missing;
 mod mounts;
 mod namespaces;
 mod netdev;

@@ -298,7 +298,7 @@ impl Cgroup {
     }
 
     /// For `CLONE_INTO_CGROUP`: the directory in the v2 tree, also in that of a hybrid machine. There once created.
-    /// Should the kernel refuse on a hybrid machine, being born without it and [`Cgroup::leave_unified`] do.
+    /// Should the kernel refuse on a hybrid machine, being born without it and [`Cgroup::join_unified`] do.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
         match &self.tree {
             _ if self.driver.is_some() => None,
@@ -308,10 +308,11 @@ impl Cgroup {
         }
     }
 
-    /// Hybrid: the container is not in the v2 tree, which limits nothing there.
-    pub fn leave_unified(&self) {
+    /// Hybrid: into the v2 tree, which limits nothing there; so if it refuses, the container is not in it.
+    pub fn join_unified(&self, pid: Pid) {
         if let Tree::V1(h) = &self.tree
             && let Some(d) = h.unified()
+            && d.join(pid).is_err()
         {
             let _ = d.try_remove(Deadline::never());
             d.set_absent();

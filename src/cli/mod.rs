@@ -297,6 +297,10 @@ fn finish(result: Result<i32>, log: &Log, failure: i32) -> i32 {
     match result {
         Ok(status) => status,
         Err(e) => {
+            let e = match e.errno().and_then(crate::host::lack) {
+                Some(lack) => e.because(lack),
+                None => e,
+            };
             // JSON was asked for, but no file: then standard error is the log.
             if !log.is_stderr() {
                 eprint_line(&e.to_string());

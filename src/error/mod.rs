@@ -155,6 +155,12 @@ impl Error {
         self
     }
 
+    /// The reason behind it all, in the place of any advice.
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.0.hint = Some(reason.into());
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
@@ -177,7 +183,7 @@ impl Error {
         let mut m = serde_json::Map::new();
         let mut put = |k: &str, v: Option<String>| {
             if let Some(v) = v {
-                m.insert(k.to_owned(), v.into());
+                m.insert(k.to_owned(), Cut(&v).to_string().into());
             }
         };
         let name =
@@ -212,22 +218,40 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let e = &self.0;
         for w in e.within.iter().rev() {
-            write!(f, "{w}: ")?;
+            write!(f, "{}: ", Cut(w))?;
         }
-        f.write_str(&e.op)?;
+        write!(f, "{}", Cut(&e.op))?;
         if let Some(on) = &e.on {
-            write!(f, " {on}")?;
+            write!(f, " {}", Cut(on))?;
         }
         if let Some(errno) = self.errno() {
             write!(f, ": {}", errno_text(errno))?;
         }
         if let Some(p) = &e.pointer {
-            write!(f, " (config.json: {})", if p.is_empty() { "/" } else { p })?;
+            write!(f, " (config.json: {})", Cut(if p.is_empty() { "/" } else { p }))?;
         }
         if let Some(h) = self.advice() {
             write!(f, " (hint: {h})")?;
         }
         Ok(())
+    }
+}
+
+/// A line is to be read: megabytes of a configuration that is quoted in it are left out in the middle.
+struct Cut<'a>(&'a str);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEAD: usize = 2048;
+        const TAIL: usize = 512;
+        let text = self.0;
+        if text.len() <= HEAD + TAIL {
+            return f.write_str(text);
+        }
+        let whole = |at: &usize| text.is_char_boundary(*at);
+        let head = (0..=HEAD).rev().find(whole).unwrap_or(0);
+        let tail = (text.len() - TAIL..text.len()).find(whole).unwrap_or(text.len());
+        write!(f, "{}[...]{}", text.get(..head).unwrap_or_default(), text.get(tail..).unwrap_or_default())
     }
 }
 
@@ -293,6 +317,16 @@ mod tests {
             .pointer("/mounts/3");
         assert!(e.to_string().starts_with("create web-1: mounts[3]: mount /proc: operation not permitted"));
         assert!(e.to_string().contains("(config.json: /mounts/3)"));
+    }
+
+    #[test]
+    fn what_nobody_could_read_is_left_out() {
+        let e = Error::new(Kind::Spec, "ü".repeat(1 << 20))
+            .pointer("/x".repeat(1 << 20))
+            .within("y".repeat(3000));
+        let text = e.to_string();
+        assert!(text.len() < 9000 && text.matches("[...]").count() == 3, "{}", text.len());
+        assert!(text.starts_with('y') && text.ends_with("/x)"));
     }
 
     #[test]

@@ -9,9 +9,6 @@ pub fn for_failure(op: &str, errno: Option<Errno>) -> Option<&'static str> {
 }
 
 const TABLE: &[(&str, Errno, &str)] = &[
-    ("openat2", Errno::ENOSYS, "orlop needs Linux 5.12 or newer"),
-    ("open_tree", Errno::ENOSYS, "orlop needs Linux 5.12 or newer"),
-    ("mount_setattr", Errno::ENOSYS, "orlop needs Linux 5.12 or newer"),
     ("clone mount source", Errno::EPERM, "the runtime lacks CAP_SYS_ADMIN here"),
     ("create namespaces", Errno::ENOSPC, "raise the limit in /proc/sys/user/max_*_namespaces"),
     ("create namespaces", Errno::EPERM, "creating namespaces needs CAP_SYS_ADMIN, or a user namespace"),

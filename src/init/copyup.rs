@@ -44,7 +44,7 @@ fn copy_dir(from: OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<()> {
                 OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW,
                 0o600,
             )?;
-            crate::sys::fd::copy(&source, &made, usize::try_from(stat.size).unwrap_or(0))?;
+            crate::sys::fd::copy_sparse(&source, &made, stat.size)?;
             own(&made, &stat)?;
         }
     }

@@ -15,7 +15,7 @@ pub fn preserved(count: u32) -> Vec<RawFd> {
 /// Closed, not just close-on-exec: the kernel looks up the program and its interpreter before close-on-exec acts
 /// (CVE-2024-21626).
 pub fn fence(keep: &[RawFd]) -> Result<()> {
-    fd::close_all_but(keep).on("close", "descriptors")
+    fd::close_the_rest_but(keep).on("close", "descriptors")
 }
 
 /// Standard streams that are the host's null device become the container's own, if that is one (CVE-2026-88265).

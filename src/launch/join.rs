@@ -64,7 +64,8 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
             Err(e) => Err(e.within("unable to apply cgroup configuration")),
         };
         match entered {
-            Err(e) if target.cgroup.is_v2() && is_refusal(&e) => {
+            // Without clone3(2) nobody is born in a cgroup: then the other way leads into the v2 tree of a hybrid machine.
+            Err(e) if is_refusal(&e) && (target.cgroup.is_v2() || e.errno() == Some(Errno::EOPNOTSUPP)) => {
                 log.debug(&format!("{way:?} into the container's cgroup failed: {e}"));
                 failed.get_or_insert(e);
             }

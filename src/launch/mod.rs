@@ -81,6 +81,11 @@ fn converse(
     if let Some(adj) = main.oom_score_adj {
         plan::exec::set_oom_score_adj(pid, adj)?;
     }
+    let limits =
+        || resources.map_or(Ok(()), |r| cgroup.apply(r).within("unable to apply cgroup configuration"));
+    if main.copies {
+        limits()?;
+    }
     link.go(pid)?;
     // Slow and pure: beside the child, while it mounts.
     let filter = seccomp::prepare(main.seccomp.as_ref(), log)?;
@@ -92,8 +97,9 @@ fn converse(
         Patience { deadline: Deadline::after(PATIENCE), look: &|| cgroup.check_not_frozen_above() },
         &mut console,
     )?;
-    if let Some(r) = resources {
-        cgroup.apply(r).within("unable to apply cgroup configuration")?;
+    // Mounting takes memory that small limits do not have, and gives it back.
+    if !main.copies {
+        limits()?;
     }
     // After init has made its nodes, which it may not open itself any more then.
     cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")?;
@@ -193,12 +199,11 @@ fn born_in_cgroup(
     let child = match spawn(place) {
         // A kernel before 5.7, or a place that takes nobody: then it is moved there.
         Err(Errno::EINVAL | Errno::EBUSY | Errno::EOPNOTSUPP | Errno::E2BIG) if place.is_some() => {
-            if !cgroup.is_v2() {
-                cgroup.leave_unified();
-            }
             let child = spawn(None).on("create namespaces", "for the container's init")?;
             if cgroup.is_v2() {
                 cgroup.join(child.pid()).within("unable to apply cgroup configuration")?;
+            } else {
+                cgroup.join_unified(child.pid());
             }
             child
         }

@@ -45,6 +45,8 @@ pub struct ForMain {
     pub intermediate: Option<namespaces::ForIntermediate>,
     /// Init comes from an intermediate, and is not born in its cgroup.
     pub staged: bool,
+    /// Init copies files of the image into memory: the limit of it holds before that.
+    pub copies: bool,
     /// Of a new user namespace; empty without one.
     pub maps: idmap::IdMaps,
     /// In a user namespace init may not raise limits; main does it.
@@ -133,6 +135,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             time: namespaces.time,
             pid: namespaces.pid,
             staged: namespaces.intermediate.is_some(),
+            copies: rootfs.mounts.iter().any(|m| matches!(&m.what, mounts::What::New(new) if new.copy_up)),
             intermediate: namespaces.intermediate,
             maps: namespaces.maps,
             rlimits: if namespaces.init.own_user { identity.rlimits.clone() } else { Vec::new() },

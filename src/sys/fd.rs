@@ -11,16 +11,65 @@ fn close_range(first: u32, last: u32, flags: u32) -> Result<()> {
     cvt(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(|_| ())
 }
 
-/// Closes every descriptor above 2 that is not in `keep`. For a child right after its birth or right before exec:
-/// the owners of the closed ones are never used or dropped again there, because it leaves by exec or _exit alone.
+/// Closes every descriptor above 2 that is not in `keep`. For a child right after its birth, while /proc is still the
+/// host's: the owners of the closed ones are never used or dropped again there, because it leaves by exec or _exit alone.
 pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
-    each_gap(keep, |first, last| close_range(first, last, 0))
+    match each_gap(keep, |first, last| close_range(first, last, 0)) {
+        Err(Errno::ENOSYS | Errno::EPERM) if keep.iter().all(|fd| *fd < GIVEN_OUT) => each_other(keep, close),
+        r => r,
+    }
+}
+
+/// As [`close_all_but`], right before exec, when nobody knows what /proc is. Numbers are given out from the lowest on, so
+/// without close_range(2) what was opened since the birth is found among the first.
+pub fn close_the_rest_but(keep: &[RawFd]) -> Result<()> {
+    match each_gap(keep, |first, last| close_range(first, last, 0)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            for fd in (3..2 * GIVEN_OUT).filter(|fd| !keep.contains(fd)) {
+                // Most are not open.
+                let _ = close(fd);
+            }
+            Ok(())
+        }
+        r => r,
+    }
 }
 
 /// Marks every descriptor above 2 that is not in `keep` as close-on-exec.
 pub fn cloexec_all_but(keep: &[RawFd]) -> Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    each_gap(keep, |first, last| close_range(first, last, CLOSE_RANGE_CLOEXEC))
+    match each_gap(keep, |first, last| close_range(first, last, CLOSE_RANGE_CLOEXEC)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => each_other(keep, |fd| {
+            // SAFETY: F_SETFD takes integers, and harms nobody.
+            cvt(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }.into()).map(|_| ())
+        }),
+        r => r,
+    }
+}
+
+/// No number above is kept over a birth without close_range(2).
+const GIVEN_OUT: RawFd = 1 << 15;
+
+fn close(fd: RawFd) -> Result<()> {
+    // SAFETY: an integer. Whose it was is for the callers of `close_all_but` to answer for.
+    cvt(unsafe { libc::close(fd) }.into()).map(|_| ())
+}
+
+/// What close_range(2) does, by the list in the host's own procfs; fails without one.
+fn each_other(keep: &[RawFd], act: impl Fn(RawFd) -> Result<()>) -> Result<()> {
+    let dir = super::fs::open("/proc/self/fd", super::fs::OFlag::O_RDONLY | super::fs::OFlag::O_DIRECTORY)?;
+    super::mount::verify_fs(&dir, super::mount::PROC_MAGIC)?;
+    for name in super::fs::list(dir)? {
+        let fd: RawFd = name.to_str().and_then(|n| n.parse().ok()).ok_or(Errno::EILSEQ)?;
+        if fd > 2 && !keep.contains(&fd) {
+            match act(fd) {
+                // The list's own, gone with it.
+                Ok(()) | Err(Errno::EBADF) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn each_gap(keep: &[RawFd], mut close: impl FnMut(u32, u32) -> Result<()>) -> Result<()> {
@@ -130,6 +179,33 @@ pub fn copy(from: impl AsFd, to: impl AsFd, size: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As [`copy`], but holes stay holes where the file system tells of them: lseek(2), SEEK_DATA. What is beyond `size` by
+/// now is left out.
+pub fn copy_sparse(from: impl AsFd, to: impl AsFd, size: i64) -> Result<()> {
+    use nix::unistd::{Whence, lseek};
+    let mut at = 0;
+    while at < size {
+        let data = match lseek(from.as_fd(), at, Whence::SeekData) {
+            Ok(data) => data.min(size),
+            Err(Errno::ENXIO) => break,
+            Err(Errno::EINVAL) => at,
+            Err(e) => return Err(e),
+        };
+        let end = lseek(from.as_fd(), data, Whence::SeekHole).map_or(size, |end| end.min(size));
+        lseek(to.as_fd(), data, Whence::SeekSet)?;
+        let mut offset = data;
+        while offset < end {
+            let left = usize::try_from(end - offset).unwrap_or(0);
+            // Shorter than it was: then this is its end.
+            if nix::sys::sendfile::sendfile(to.as_fd(), from.as_fd(), Some(&mut offset), left)? == 0 {
+                return nix::unistd::ftruncate(to.as_fd(), offset);
+            }
+        }
+        at = end;
+    }
+    nix::unistd::ftruncate(to.as_fd(), size)
 }
 
 /// Clears O_NONBLOCK.

@@ -16,6 +16,10 @@ pub use nix::sys::stat::Mode;
 pub struct Resolve(u64);
 
 impl Resolve {
+    pub(super) fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
     /// `/` and `..` stop at the directory; no magic links. For paths inside a container's root.
     pub const IN_ROOT: Self = Self(libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS);
     /// Must stay below the directory, on its file system, without any link: for cgroup and procfs files.
@@ -40,7 +44,7 @@ pub fn cstr(path: impl AsRef<OsStr>) -> Result<CString> {
     CString::new(path.as_ref().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
-/// openat2(2): bounded retry on EAGAIN, which a rename storm in the tree can provoke for ever.
+/// openat2(2): bounded retry on EAGAIN, which a rename storm in the tree can provoke for ever. Where it is not known, [`walk`] does the same.
 pub fn openat2(
     dir: impl AsFd,
     path: impl AsRef<Path>,
@@ -48,7 +52,8 @@ pub fn openat2(
     mode: u32,
     how: Resolve,
 ) -> Result<OwnedFd> {
-    let path = cstr(path.as_ref())?;
+    let walked = path.as_ref();
+    let path = cstr(walked)?;
     // SAFETY: open_how is a plain C struct of integers for which all zeroes is a valid value.
     let mut open_how: libc::open_how = unsafe { std::mem::zeroed() };
     open_how.flags = (flags | OFlag::O_CLOEXEC).bits() as u64;
@@ -71,6 +76,7 @@ pub fn openat2(
             Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if tries < 128 => tries += 1,
+            Err(Errno::ENOSYS | Errno::EPERM) => return super::walk::open(dir.as_fd(), walked, flags, how),
             Err(e) => return Err(e),
         }
     }
@@ -358,7 +364,11 @@ pub fn fchmod(fd: impl AsFd, mode: u32) -> Result<()> {
 /// May the effective user execute this file?
 pub fn may_execute(path: impl AsRef<Path>) -> Result<()> {
     let flags = nix::fcntl::AtFlags::AT_EACCESS;
-    nix::unistd::faccessat(AT_FDCWD, path.as_ref(), nix::unistd::AccessFlags::X_OK, flags)
+    match nix::unistd::faccessat(AT_FDCWD, path.as_ref(), nix::unistd::AccessFlags::X_OK, flags) {
+        // No file's mode says this, but filters older than faccessat2(2) do; the real user is the effective one here.
+        Err(Errno::EPERM) => access(path, true),
+        r => r,
+    }
 }
 
 /// The names of the directories in a directory, links left out. `dir` must be open for reading (not O_PATH).

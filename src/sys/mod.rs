@@ -11,6 +11,7 @@ pub mod exe;
 pub mod fd;
 pub mod fs;
 pub mod keyring;
+pub mod known;
 pub mod mount;
 pub mod net;
 pub mod ns;
@@ -21,6 +22,7 @@ pub mod signal;
 pub mod socket;
 pub mod trace;
 pub mod tty;
+mod walk;
 
 pub use nix::errno::Errno;
 

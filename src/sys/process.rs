@@ -63,10 +63,7 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce() -> i32) -> Result<Child> {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = dir.as_raw_fd() as u64;
     }
-    // SAFETY: no CLONE_VM, so the child has memory of its own and continues on a copy of this stack; the process is
-    // single-threaded (orlop starts no thread), so no lock of another thread is held in the copy. `args` and `pidfd`
-    // live across the call.
-    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    let pid = clone(&mut args)?;
     if pid == 0 {
         exit_now(child());
     }
@@ -85,8 +82,7 @@ pub fn fork(birth: &Birth<'_>) -> Result<Option<Pid>> {
         args.flags |= CLONE_PARENT;
         args.exit_signal = 0;
     }
-    // SAFETY: as in `spawn`.
-    let pid = cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    let pid = clone(&mut args)?;
     Ok((pid != 0).then_some(pid as Pid))
 }
 
@@ -103,6 +99,32 @@ pub fn fork_sibling() -> Result<Option<Pid>> {
     let pid = unsafe { libc::syscall(libc::SYS_clone, null, CLONE_PARENT, null, null, null) };
     let pid = cvt(pid)?;
     Ok((pid != 0).then_some(pid as Pid))
+}
+
+/// clone3(2), or clone(2) where that is not known: filters of containers say ENOSYS or EPERM to it, for they cannot look
+/// into its arguments. Only a birth in a cgroup has no other way: EOPNOTSUPP.
+fn clone(args: &mut CloneArgs) -> Result<libc::c_long> {
+    // SAFETY: no CLONE_VM, so the child has memory of its own and continues on a copy of this stack; the process is
+    // single-threaded (orlop starts no thread), so no lock of another thread is held in the copy. `args` lives across
+    // the call, and so does what it points to, by the callers.
+    match cvt(unsafe { libc::syscall(libc::SYS_clone3, &raw mut *args, size_of::<CloneArgs>()) }) {
+        Err(Errno::ENOSYS | Errno::EPERM) if args.flags & CLONE_INTO_CGROUP != 0 => Err(Errno::EOPNOTSUPP),
+        Err(Errno::ENOSYS | Errno::EPERM) => clone_of_old(args),
+        r => r,
+    }
+}
+
+/// clone(2). The bits of the exit signal are those of CLONE_NEWTIME, which no process is born with here.
+fn clone_of_old(args: &CloneArgs) -> Result<libc::c_long> {
+    let flags = (args.flags | args.exit_signal) as libc::c_long;
+    let null = std::ptr::null_mut::<libc::c_void>();
+    #[cfg(not(target_arch = "s390x"))]
+    // SAFETY: as in `clone`; without a stack the child goes on on a copy of ours.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, null, args.pidfd, null, null) };
+    #[cfg(target_arch = "s390x")]
+    // SAFETY: as above; there the stack stands before the flags.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, null, flags, args.pidfd, null, null) };
+    cvt(pid)
 }
 
 impl Child {

@@ -1,10 +1,16 @@
-//! What a hostile image or config could try: the static cases of the security bar. In each of them the victim, a directory
-//! of the host outside the rootfs, must be the same afterwards; whether the container then runs or is refused is second.
+//! What a hostile image, configuration, neighbour or caller could try: the cases of the security bar; bar.toml says which
+//! test is which. In most of them the victim, a directory of the host outside the rootfs, must be the same afterwards;
+//! whether the container then runs or is refused is second.
+//!
+//! What an attack has won is said with `bites!`, so that hack/bites can tell it from another runtime's other words. Races
+//! and sweeps take their short form unless `ATTACKS=long` (`make attacks`).
 
+mod bulk;
 mod descriptors;
 mod dev;
 mod identity;
 mod proc;
+mod races;
 mod state;
 mod targets;
 
@@ -13,6 +19,31 @@ pub use std::collections::BTreeMap;
 pub use std::fs;
 pub use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 pub use std::path::{Path, PathBuf};
+
+/// As `assert!`, for what an attacker must not win.
+macro_rules! bites {
+    ($held:expr, $($what:tt)*) => {
+        if !$held {
+            panic!("BITES: {}", format_args!($($what)*));
+        }
+    };
+}
+pub(crate) use bites;
+
+/// Whether the long forms were asked for.
+pub fn long() -> bool {
+    std::env::var("ATTACKS").is_ok_and(|v| v == "long")
+}
+
+/// How often to try: in the short form, in the long one.
+pub fn rounds(short: u32, long_one: u32) -> std::ops::Range<u32> {
+    0..if long() { long_one } else { short }
+}
+
+/// A path as the words of a configuration have it.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
 
 /// A directory of the host with a decoy for each thing that might be touched.
 pub struct Victim {
@@ -35,7 +66,8 @@ impl Victim {
 
     #[track_caller]
     pub fn unharmed(&self) {
-        assert_eq!(snapshot(&self.dir), self.before);
+        let now = snapshot(&self.dir);
+        bites!(now == self.before, "the victim was {:#?} and is {now:#?}", self.before);
     }
 }
 
@@ -44,7 +76,8 @@ pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let m = entry.metadata().unwrap();
-        let content = if m.is_file() { fs::read_to_string(entry.path()).unwrap() } else { String::new() };
+        let content = if m.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+        let content = String::from_utf8_lossy(&content[..content.len().min(4096)]).into_owned();
         all.insert(entry.path(), format!("{:o} {}:{} {} {content}", m.mode(), m.uid(), m.gid(), m.dev()));
         if m.is_dir() {
             all.extend(snapshot(&entry.path()));

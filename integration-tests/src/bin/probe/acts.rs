@@ -48,6 +48,7 @@ pub fn perform(act: &str, rest: &[&str], fds: Value) -> i32 {
         "execute" => return execute(rest),
         "overwrite-exe" => overwrite_exe(),
         "snoop" => snoop(),
+        "push" => push(rest[0]),
         "bytes" => return bytes(number(rest.first()) as usize),
         "descriptors" => say(&fds.to_string()),
         "notify" => return notify(rest),
@@ -380,6 +381,20 @@ fn overwrite_exe() {
         }
     }
     say(&outcomes.into_iter().collect::<Vec<_>>().join(" "));
+}
+
+/// Tries to type this into the terminal that standard input is, and to open the session's own: TIOCSTI of tty_ioctl(4).
+fn push(word: &str) {
+    let told = word.bytes().map(|b| {
+        // SAFETY: one byte is read.
+        facts::errno_or(unsafe { libc::ioctl(0, libc::TIOCSTI, &raw const b) }.into())
+    });
+    let told = told.fold(Value::Null, |_, told| told);
+    // SAFETY: asks only.
+    let leads = unsafe { libc::getsid(0) == libc::getpid() };
+    let tty = fs::File::open("/dev/tty")
+        .map_or_else(|e| facts::errno_or(-i64::from(e.raw_os_error().unwrap_or(1))), |_| json!("ok"));
+    say(&format!("pushed {} tty {} {}", told, tty, if leads { "leader" } else { "follower" }));
 }
 
 /// Until TERM: looks at every process but itself. What leads out of the root file system is told at the end, and whose

@@ -9,6 +9,7 @@
 mod acts;
 mod facts;
 mod kernel;
+mod without;
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -27,6 +28,7 @@ pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int 
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     match words.split_first() {
         Some((&"facts", requests)) => facts::print(&args, fds, requests),
+        Some((&"without", rest)) => without::run(rest),
         Some((act, rest)) => acts::perform(act, rest, fds),
         None => {
             eprintln!("probe: say what to do");

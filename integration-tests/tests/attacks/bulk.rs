@@ -1,0 +1,353 @@
+//! Too much, too long, too deep, never ending: all of it is taken exactly, or refused in a second and one line.
+
+use super::*;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// As [`Output::complains`], or success; in time either way.
+#[track_caller]
+fn ok_or_error(out: &Output, begun: Instant, limit: Duration) -> Option<String> {
+    assert!(begun.elapsed() < patience(limit), "{:?}: {out}", begun.elapsed());
+    bites!(!out.killed && !out.stderr.contains("panic"), "{out}");
+    if out.status == 0 { None } else { Some(out.complains(&[])) }
+}
+
+/// Under a limit of memory: what would take more is killed, or says so.
+fn with_memory(call: Call, bytes: u64) -> Call {
+    // Go reserves far more than it uses.
+    if name() != "orlop" {
+        return call;
+    }
+    call.under(["sh", "-c", &format!("ulimit -v {}; exec \"$@\"", bytes / 1024), "sh"])
+}
+
+/// Writes config.json as it is given and runs it, apart from the host's mounts and names: who knows what it asks for.
+#[track_caller]
+fn try_config(t: &Case, b: &Bundle, text: &[u8]) -> Option<String> {
+    fs::write(b.dir.join("config.json"), text).unwrap();
+    let id = t.id();
+    let words = ["run", "--bundle", b.dir.to_str().unwrap(), &id];
+    let begun = Instant::now();
+    // Four times the file, and what a program that is not optimised needs by itself.
+    let room = 4 * text.len() as u64 + (96 << 20);
+    let limit = if name() == "orlop" { format!("ulimit -v {};", room / 1024) } else { String::new() };
+    let script = format!("{limit} exec \"$@\"");
+    let out = t.call(words).under(["unshare", "-mun", "sh", "-c", &script, "sh"]).run();
+    // A second, as long as the document is honest in size.
+    ok_or_error(&out, begun, Duration::from_millis(1500 + text.len() as u64 / 1024))
+}
+
+/// Case 45: every string with a NUL, every number beyond its range, every member twice.
+#[test]
+fn a_hostile_configuration_by_rule() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.bind(&t.folder("source"), "/mnt", &["ro"]).args(&["/bin/true", "x"]);
+        b.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "0"}));
+        b.set("/hooks/createRuntime", json!([{"path": "/bin/true", "timeout": 5}]));
+        b.write();
+        let whole = fs::read_to_string(b.dir.join("config.json")).unwrap();
+        let config: Value = whole.parse().unwrap();
+        let mut pointers = Vec::new();
+        leaves(&config, String::new(), &mut pointers);
+        let mut tried = 0;
+        for pointer in &pointers {
+            let leaf = config.pointer(pointer).unwrap();
+            let instead: Vec<Value> = match leaf {
+                Value::String(s) => vec![json!(format!("{s}\u{0}x")), json!(7), json!({}), json!("")],
+                Value::Number(_) => vec![json!(-1), json!(u64::MAX), json!(1e300), json!(0.5), json!("1")],
+                Value::Bool(_) => vec![json!("true"), json!(null), json!([])],
+                _ => vec![],
+            };
+            for value in instead {
+                // All of them are thousands: each rule meets each kind of leaf in the short form.
+                tried += 1;
+                if !long() && tried % 7 != 0 {
+                    continue;
+                }
+                let nul = value.as_str().is_some_and(|s| s.contains('\u{0}'));
+                let mut hostile = config.clone();
+                *hostile.pointer_mut(pointer).unwrap() = value;
+                let told = try_config(t, &b, hostile.to_string().as_bytes());
+                // A name for nobody but clients may be what it likes.
+                assert!(
+                    !nul || told.is_some() || pointer.starts_with("/annotations"),
+                    "{pointer} with a NUL is taken"
+                );
+            }
+        }
+        t.nothing_left();
+    });
+}
+
+fn leaves(at: &Value, pointer: String, all: &mut Vec<String>) {
+    match at {
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(i, v)| leaves(v, format!("{pointer}/{i}"), all));
+        }
+        Value::Object(map) => map.iter().for_each(|(k, v)| leaves(v, format!("{pointer}/{k}"), all)),
+        _ => all.push(pointer),
+    }
+}
+
+/// Case 45: what is hardly a document at all: too large, too deep, cut off, with bits flipped.
+#[test]
+fn a_hostile_configuration_by_chance() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.args(&["/bin/true"]).write();
+        let whole = fs::read(b.dir.join("config.json")).unwrap();
+        let deep = |open: &str, close: &str| [open.repeat(100_000), close.repeat(100_000)].concat();
+        let head = "{\"ociVersion\":\"1.0.0\",\"annotations\":";
+        let hostile: Vec<Vec<u8>> = vec![
+            vec![],
+            b"null".to_vec(),
+            b"[]".to_vec(),
+            b"\xef\xbb\xbf{}".to_vec(),
+            b"{\"ociVersion\":\"\xff\xfe\"}".to_vec(),
+            deep("[", "]").into_bytes(),
+            deep("{\"a\":", "}").into_bytes(),
+            format!("{head}{}}}", deep("[", "]")).into_bytes(),
+            format!("{head}{{\"a\":\"{}\"}}}}", "x".repeat(12 << 20)).into_bytes(),
+            format!("{head}[{}1]}}", "1,".repeat(4 << 20)).into_bytes(),
+            format!("{head}\"{}\"}}", "\\u0000".repeat(1 << 20)).into_bytes(),
+            [b" ".repeat(100 << 20), whole.clone()].concat(),
+            [
+                &whole[..whole.len() - 2],
+                &b",\"process\":{\"cwd\":\"/\",\"args\":[\"/nope\"],\"user\":{\"uid\":0,\"gid\":0}}}"[..],
+            ]
+            .concat(),
+            [whole.clone(), whole.clone()].concat(),
+            whole.iter().flat_map(|b| [*b, 0]).collect(),
+        ];
+        for text in hostile {
+            try_config(t, &b, &text);
+        }
+        let mut seed = std::process::id() | 1;
+        let mut random = move |n: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 17;
+            seed ^= seed << 5;
+            seed as usize % n
+        };
+        for round in rounds(60, 5000) {
+            let mut text = whole.clone();
+            if round % 3 == 0 {
+                text.truncate(random(whole.len()));
+            }
+            for _ in 0..1 + random(4) {
+                let at = random(text.len().max(1));
+                if let Some(byte) = text.get_mut(at) {
+                    *byte = match random(3) {
+                        0 => *byte ^ 1 << random(8),
+                        1 => b"{}[],:\"\\0-9.e"[random(12)],
+                        _ => random(256) as u8,
+                    };
+                }
+            }
+            try_config(t, &b, &text);
+        }
+        t.nothing_left();
+    });
+}
+
+/// Case 47 (CVE-2021-43784): counts that overflow what is small: thousands of mounts, with no more descriptors than the
+/// caller's soft limit; hundreds of ranges, megabytes of annotations and environment, a limit named a thousand times.
+#[test]
+fn cve_2021_43784_bulk() {
+    check(|t| {
+        let begun = Instant::now();
+        let source = t.folder("source");
+        let many = if long() { 5000 } else { 1500 };
+        for user in [false, true] {
+            let mut b = t.bundle();
+            b.writable();
+            let mounts: Vec<Value> = (0..many)
+                .map(|n| json!({"destination": format!("/tmp/m{n}"), "source": source, "type": "none", "options": ["bind", "ro"]}))
+                .collect();
+            b.config["mounts"].as_array_mut().unwrap().extend(mounts);
+            if user {
+                b.user_namespace();
+            }
+            b.args(&["/bin/sh", "-c", "grep -c ' /tmp/m[0-9]* ' /proc/self/mountinfo"]);
+            let few = ["sh", "-c", "ulimit -S -n 512; exec \"$@\"", "sh"];
+            let out = b.call(&["run"], &t.id()).under(few).deadline(Duration::from_secs(60)).run();
+            // Sources that only main may open are held open until init is born.
+            if user && out.status != 0 {
+                out.complains(if is_reference() { &[] } else { &["too many open files"] });
+            } else {
+                assert_eq!(out.ok().stdout.trim(), many.to_string());
+            }
+        }
+        let mut b = t.bundle();
+        let ranges: Vec<Value> =
+            (0..340).map(|n| json!({"containerID": n, "hostID": 1000 + n * 2, "size": 1})).collect();
+        b.user_namespace().set("/linux/uidMappings", ranges.clone()).set("/linux/gidMappings", ranges);
+        b.probe(&["facts"]);
+        let seen = b.run().ok().facts();
+        assert_eq!(seen["uidMap"].as_str().unwrap().lines().count(), 340);
+        let mut b = t.bundle();
+        let notes: serde_json::Map<_, _> =
+            (0..2048).map(|n| (format!("note-{n}"), json!("n".repeat(1024)))).collect();
+        b.set("/annotations", Value::Object(notes));
+        let env: Vec<String> = (0..1000).map(|n| format!("V{n}={}", "e".repeat(1024))).collect();
+        b.set("/process/env", json!(env)).args(&["/bin/sh", "-c", "/bin/env | /bin/busybox grep -c '^V'"]);
+        assert_eq!(b.run().ok().stdout.trim(), "1000");
+        let limits: Vec<Value> =
+            (0..1000).map(|_| json!({"type": "RLIMIT_CORE", "hard": 0, "soft": 0})).collect();
+        b.set("/process/rlimits", limits);
+        let out = b.run();
+        if !is_reference() {
+            out.complains(&["RLIMIT_CORE"]);
+        }
+        t.nothing_left();
+        assert!(begun.elapsed() < patience(Duration::from_secs(120)));
+    });
+}
+
+/// CVE-2026-47262: an /etc/passwd without an end, or that no one writes to, or that is a device.
+#[test]
+fn cve_2026_47262_endless_passwd() {
+    check(|t| {
+        for kind in ["sparse", "fifo", "zero", "link", "lines", "directory"] {
+            let mut b = t.bundle();
+            let file = b.rootfs().join("etc/passwd");
+            fs::remove_file(&file).unwrap();
+            match kind {
+                "sparse" => fs::File::create(&file).unwrap().set_len(1 << 40).unwrap(),
+                "fifo" => races::node(&file, libc::S_IFIFO, 0, 0),
+                "zero" => races::node(&file, libc::S_IFCHR, 1, 5),
+                "link" => symlink("/dev/zero", &file).unwrap(),
+                "directory" => fs::create_dir(&file).unwrap(),
+                _ => {
+                    let mut out = fs::File::create(&file).unwrap();
+                    for _ in 0..16 {
+                        out.write_all("x:x:1:1::/:/bin/sh\n".repeat(1 << 16).as_bytes()).unwrap();
+                    }
+                }
+            }
+            b.set("/process/user", json!({"uid": 1234, "gid": 1234})).probe(&["facts"]);
+            let begun = Instant::now();
+            let call = b.call(&["run"], &t.id()).deadline(Duration::from_secs(10));
+            let out = with_memory(call, 256 << 20).run();
+            if ok_or_error(&out, begun, Duration::from_secs(5)).is_none() {
+                assert!(words(&out.facts()["env"]).contains(&"HOME=/"), "{kind}: {out}");
+            }
+            t.nothing_left();
+        }
+    });
+}
+
+/// tmpcopyup: a file of a terabyte that is all hole stays one; what does not fit, and what is too deep, is an error; the
+/// container's own limit of memory holds for the copy.
+#[test]
+fn copies_without_an_end() {
+    check(|t| {
+        let bundle = |data: &dyn Fn(&Path)| {
+            let mut b = t.bundle();
+            let dir = b.rootfs().join("data");
+            fs::create_dir(&dir).unwrap();
+            data(&dir);
+            b.mount(json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "size=64m"]}));
+            b.probe(&["facts", "stat=/data/file"]);
+            b
+        };
+        let begun = Instant::now();
+        let limit = Duration::from_secs(20);
+        let b = bundle(&|dir| {
+            let mut file = fs::File::create(dir.join("file")).unwrap();
+            file.write_all(b"begins").unwrap();
+            file.set_len(1 << 40).unwrap();
+        });
+        let out = b.run();
+        if ok_or_error(&out, begun, limit).is_none() {
+            assert_eq!(out.facts()["asked"]["stat=/data/file"]["size"], 1_u64 << 40);
+        } else {
+            assert!(is_reference(), "{out}");
+        }
+        let block = vec![1_u8; 1 << 20];
+        let b = bundle(&|dir| {
+            let mut file = fs::File::create(dir.join("file")).unwrap();
+            (0..80).for_each(|_| file.write_all(&block).unwrap());
+        });
+        ok_or_error(&b.run(), begun, limit).expect("80 MiB do not fit into 64");
+        let b = bundle(&|dir| {
+            let deep: PathBuf = (0..300).map(|_| "d").collect();
+            fs::create_dir_all(dir.join(deep)).unwrap();
+        });
+        ok_or_error(&b.run(), begun, limit);
+        let mut b = bundle(&|dir| {
+            let mut file = fs::File::create(dir.join("file")).unwrap();
+            (0..40).for_each(|_| file.write_all(&block).unwrap());
+        });
+        b.set("/linux/resources/memory", json!({"limit": 16 << 20, "swap": 16 << 20}));
+        let out = b.run();
+        bites!(out.status != 0 || is_reference(), "40 MiB are copied under a limit of 16: {out}");
+        t.nothing_left();
+    });
+}
+
+/// Case 23: a file server that never answers. Whoever waits for it can be ended, and what it leaves can be removed.
+#[test]
+fn a_file_server_that_never_answers() {
+    use std::os::fd::AsRawFd;
+    check(|t| {
+        let dir = t.folder("fuse");
+        let Ok(server) = fs::File::options().read(true).write(true).open("/dev/fuse") else {
+            skip!("no /dev/fuse");
+        };
+        let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+        let (name, data) =
+            (std::ffi::CString::new(text(&dir)).unwrap(), std::ffi::CString::new(data).unwrap());
+        // SAFETY: NUL-terminated strings.
+        let r = unsafe {
+            libc::mount(c"silent".as_ptr(), name.as_ptr(), c"fuse".as_ptr(), 0, data.as_ptr().cast())
+        };
+        assert_eq!(r, 0, "{}", std::io::Error::last_os_error());
+        t.at_end(&["umount", "-l", text(&dir)]);
+        // Main waits for the source; init for a destination below it.
+        let above = t.folder("above");
+        for destination in [false, true] {
+            let mut b = t.bundle();
+            if destination {
+                b.writable();
+                let inner = above.join("fuse");
+                fs::create_dir_all(&inner).unwrap();
+                t.program("mount", &["--no-canonicalize", "--bind", text(&dir), text(&inner)]);
+                t.at_end(&["umount", "-l", text(&inner)]);
+                b.bind(&above, "/vol", &["rbind"]);
+                b.mount(json!({"destination": "/vol/fuse/inner", "type": "tmpfs", "source": "tmpfs"}));
+            } else {
+                b.bind(&dir, "/vol", &[]);
+            }
+            let id = t.id();
+            let mut call = b.probe(&["facts"]).call(&["create"], &id).spawn();
+            std::thread::sleep(Duration::from_millis(500));
+            if !call.is_over() {
+                call.signal(libc::SIGTERM);
+            }
+            let begun = Instant::now();
+            let out = call.wait();
+            assert!(begun.elapsed() < patience(Duration::from_secs(5)) && out.status != 0, "{out}");
+            // What was making it may still be dying.
+            until("it is removed", || t.rt(&["delete", "--force", &id]).status == 0);
+            until("nothing is left", || !t.root.join(&id).exists());
+        }
+        drop(server);
+    });
+}
+
+/// CVE-2017-5226, CVE-2016-10124: nothing is pushed into the terminal of the caller, which is not the container's.
+#[test]
+fn cve_2017_5226_the_callers_terminal() {
+    check(|t| {
+        let (mut pty, slave) = Pty::pair();
+        let mut b = t.bundle();
+        b.probe(&["push", "evil"]);
+        let out = b.call(&["run"], &t.id()).terminal(slave).run();
+        let shown = pty.rest();
+        assert!(shown.contains("pushed"), "the payload has spoken: {shown:?} {out}");
+        bites!(!shown.contains("pushed 0") && !shown.contains("tty \"ok\""), "{shown}");
+        bites!(shown.contains("leader"), "the container is in its caller's session: {shown}");
+    });
+}
