@@ -37,6 +37,8 @@ pub enum Way {
     /// v2: to where the container's init is now. A cgroup with children that have controllers holds no processes of
     /// its own, and an init that may has moved itself below.
     BesideInit(Pid),
+    /// v2: nowhere. As runc, where an ordinary user may not enter the cgroup, or there is none.
+    Stay,
 }
 
 /// The values of `--cgroup`, under runc's rules.
@@ -79,8 +81,11 @@ impl Cgroup {
             Tree::V1(h) => match way {
                 Way::Birth => v1_entrance(h, subs, true).map(Some),
                 Way::Move => v1_entrance(h, subs, false).map(Some),
-                Way::BesideInit(_) => Ok(None),
+                Way::BesideInit(_) | Way::Stay => Ok(None),
             },
+            Tree::V2(_) if way == Way::Stay => {
+                Ok((subs.is_empty() && self.forgives()).then(Entrance::default))
+            }
             Tree::V2(t) => v2_entrance(t.planned(), subs, way),
             Tree::None if subs.is_empty() => Ok((way == Way::Birth).then(Entrance::default)),
             Tree::None => Err(Error::new(Kind::Usage, "--cgroup: the container has no cgroup of its own")),
@@ -152,7 +157,7 @@ fn v2_entrance(dir: &Dir, subs: &[Sub], way: Way) -> Result<Option<Entrance>> {
             let path = dir.mountpoint().join(place);
             open(&path).on("open", path.display())?
         }
-        Way::BesideInit(_) => return Ok(None),
+        Way::BesideInit(_) | Way::Stay => return Ok(None),
     };
     Ok(Some(Entrance { birthplace: Some(birthplace), ..Entrance::default() }))
 }

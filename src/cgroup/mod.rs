@@ -243,6 +243,11 @@ impl Cgroup {
         }
     }
 
+    /// Are refusals no errors that an ordinary user meets, or root of a user namespace?
+    pub fn forgives(&self) -> bool {
+        self.rootless.holds()
+    }
+
     /// Must its first process be there before it?
     pub fn is_made_around_a_process(&self) -> bool {
         self.driver.is_some()

@@ -40,7 +40,12 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
         }
         What::Bind { tree, dress, seen, source } => {
             let tree = match tree {
-                Some(tree) => tree,
+                Some(tree) if dress.needs_the_host() => tree,
+                // What is not to be reached from here, or is another here, main has.
+                Some(tree) => match dress.bare(&source).and_then(|own| verified(own, &seen, &source)) {
+                    Ok(own) => dress.put_on(own, &source)?,
+                    Err(_) => tree,
+                },
                 None => verified(dress.clone_of(&source)?, &seen, &source)?,
             };
             let at = place(

@@ -54,7 +54,7 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
         return Err(Error::bug("more than one thread before a fork"));
     }
     // A CPU mask that the cgroup's cpuset replaces must be there before the process is.
-    let ways = [Way::Birth, Way::Move, Way::BesideInit(target.init)];
+    let ways = [Way::Birth, Way::Move, Way::BesideInit(target.init), Way::Stay];
     let skip = usize::from(plan.joiner.affinity.0.is_some() && target.cgroup.is_v2());
     let mut failed = None;
     for way in ways.into_iter().skip(skip) {
@@ -65,7 +65,9 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
         };
         match entered {
             // Without clone3(2) nobody is born in a cgroup: then the other way leads into the v2 tree of a hybrid machine.
-            Err(e) if is_refusal(&e) && (target.cgroup.is_v2() || e.errno() == Some(Errno::EOPNOTSUPP)) => {
+            Err(e) if is_refusal(&e, target.cgroup)
+                && (target.cgroup.is_v2() || e.errno() == Some(Errno::EOPNOTSUPP)) =>
+            {
                 log.debug(&format!("{way:?} into the container's cgroup failed: {e}"));
                 failed.get_or_insert(e);
             }
@@ -76,11 +78,14 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
 }
 
 /// The cgroup's and not the program's: worth another way in.
-fn is_refusal(e: &Error) -> bool {
-    matches!(
-        e.errno(),
-        Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP)
-    ) && e.kind() != Kind::Spec
+fn is_refusal(e: &Error, cgroup: &Cgroup) -> bool {
+    let refused = match e.errno() {
+        Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => true,
+        // Of a cgroup that is not the user's, or is out of the part of the tree that is.
+        Some(Errno::EACCES | Errno::EPERM) => cgroup.forgives(),
+        _ => false,
+    };
+    refused && e.kind() != Kind::Spec
 }
 
 fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Result<Joined> {

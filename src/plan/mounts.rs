@@ -231,7 +231,7 @@ fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> R
         propagation: options.propagation.iter().map(|p| (p.kind, p.recursive)).collect(),
         recursive: options.bind.is_some_and(|b| b.recursive),
     };
-    let tree = if input.own_user && input.may_clone { Some(dress.clone_of(&shown)?) } else { None };
+    let tree = if input.own_user && input.may_clone { Some(dress.clone_for_others(&shown)?) } else { None };
     Ok(What::Bind { tree, dress, seen: stat, source: shown })
 }
 
@@ -266,21 +266,53 @@ impl Dress {
 
     /// A detached clone of the host's `source`, ready to be attached.
     pub fn clone_of(&self, source: &Path) -> Result<OwnedFd> {
+        self.put_on(self.bare(source)?, source)
+    }
+
+    /// The same for a user namespace that cannot make it. The kernel would not let it take flags away from the host's
+    /// mount; nor do we, unless it is asked for.
+    fn clone_for_others(&self, source: &Path) -> Result<OwnedFd> {
+        let attr = Attr { clear: self.attr.clear & self.insisted, ..self.attr };
+        self.put(attr, self.bare(source)?, source)
+    }
+
+    /// In a user namespace the clone is made there if it can be, for what it makes itself has the host's flags for good:
+    /// even with CAP_SYS_ADMIN the container cannot take them away. Not what takes the host's rights, though.
+    pub fn needs_the_host(&self) -> bool {
+        self.idmap.is_some() || self.base.is_empty()
+    }
+
+    pub fn bare(&self, source: &Path) -> Result<OwnedFd> {
+        let name = fs::cstr(source).on("mount source", source.display())?;
+        mount::clone_tree_at(fs::AT_FDCWD, &name, self.recursive).on("mount source", source.display())
+    }
+
+    pub fn put_on(&self, tree: OwnedFd, source: &Path) -> Result<OwnedFd> {
+        self.put(self.attr, tree, source)
+    }
+
+    fn put(&self, attr: Attr, tree: OwnedFd, source: &Path) -> Result<OwnedFd> {
         let path = source.display();
-        let name = fs::cstr(source).on("mount source", &path)?;
-        let tree = mount::clone_tree_at(fs::AT_FDCWD, &name, self.recursive).on("mount source", &path)?;
         if !self.recursive && self.propagation.is_empty() {
             // One mount: its propagation and its attributes in one call.
-            self.set(&tree, Attr { propagation: self.base.propagation, ..self.attr }, source)?;
+            self.set(&tree, Attr { propagation: self.base.propagation, ..attr }, source)?;
         } else {
             mount::set_attr(&tree, self.base, true).on("set propagation of", &path)?;
-            self.set(&tree, self.attr, source)?;
+            self.set(&tree, attr, source)?;
         }
         if let Some((userns, recursive)) = &self.idmap {
             let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
             mount::set_attr(&tree, attr, *recursive)
                 .on("idmap", &path)
-                .map_err(|e| e.hint("not every file system can be idmapped"))?;
+                .map_err(|e| match e.errno() {
+                    Some(Errno::EINVAL) => e.hint(
+                        "its file system (or, with ridmap, one below) cannot be idmapped on this kernel; ext4, xfs, btrfs and tmpfs can, overlay, FUSE, 9p, proc and sysfs mostly cannot",
+                    ),
+                    Some(Errno::EPERM) => {
+                        e.hint("it belongs to another user namespace, or is idmapped already")
+                    }
+                    _ => e,
+                })?;
         }
         mount::set_attr(&tree, self.rec_attr, true).on("set recursive attributes of", &path)?;
         for (kind, recursive) in &self.propagation {
