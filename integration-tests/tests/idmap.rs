@@ -30,7 +30,8 @@ fn own_maps() {
     check(|t| {
         let source = t.folder("source");
         filled(&source);
-        for options in [&["bind"][..], &["rbind"], &["bind", "idmap"], &["rbind", "ridmap"], &["bind", "ro"]] {
+        for options in [&["bind"][..], &["rbind"], &["bind", "idmap"], &["rbind", "ridmap"], &["bind", "ro"]]
+        {
             let mut b = t.bundle();
             b.mount(mapped(&source, options));
             assert_eq!(ids(&b.facts(&ASK)), [5000, 5000, 6000, 6000], "{options:?}");
@@ -106,7 +107,14 @@ fn folder_on(t: &Case, kind: &str) -> Option<PathBuf> {
         "disk" => true,
         "overlay" => {
             let [lower, upper, work] = ["lower", "upper", "work"].map(|n| t.folder(n).display().to_string());
-            mount(&["-t", "overlay", "-o", &format!("lowerdir={lower},upperdir={upper},workdir={work}"), "overlay", at])
+            mount(&[
+                "-t",
+                "overlay",
+                "-o",
+                &format!("lowerdir={lower},upperdir={upper},workdir={work}"),
+                "overlay",
+                at,
+            ])
         }
         kind => mount(&["-t", kind, "none", at]),
     }

@@ -65,8 +65,12 @@ fn other_namespaces_with_a_joined_user_namespace() {
         let pid = c.pid();
         let kinds = [("pid", "pid"), ("ipc", "ipc"), ("uts", "uts"), ("network", "net")];
         // Each of the others is either the lender's, new, or the host's.
-        for (lent, hosts) in [(vec![], vec![]), (vec!["network", "ipc"], vec![]), (vec!["pid"], vec!["network"]), (vec!["uts"], vec!["ipc"])]
-        {
+        for (lent, hosts) in [
+            (vec![], vec![]),
+            (vec!["network", "ipc"], vec![]),
+            (vec!["pid"], vec!["network"]),
+            (vec!["uts"], vec!["ipc"]),
+        ] {
             let mut b = t.bundle();
             b.user_namespace().remove("/linux/uidMappings").remove("/linux/gidMappings").remove("/hostname");
             b.namespace(json!({"type": "user", "path": format!("/proc/{pid}/ns/user")}));
@@ -74,7 +78,9 @@ fn other_namespaces_with_a_joined_user_namespace() {
                 if lent.contains(&kind) {
                     b.namespace(json!({"type": kind, "path": format!("/proc/{pid}/ns/{file}")}));
                 } else if hosts.contains(&kind) {
-                    b.namespace(json!({"type": kind, "path": format!("/proc/{}/ns/{file}", std::process::id())}));
+                    b.namespace(
+                        json!({"type": kind, "path": format!("/proc/{}/ns/{file}", std::process::id())}),
+                    );
                 }
             }
             if hosts.contains(&"network") {
@@ -121,7 +127,10 @@ fn devices_are_bound() {
         b.set("/linux/devices", json!([{"path": "/dev/null2", "type": "c", "major": 1, "minor": 3}]));
         let message = b.refused(&["/dev/null2"]);
         assert!(is_reference() || message.contains("/linux/devices/0"), "{message}");
-        b.set("/linux/devices", json!([{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "uid": 5}]));
+        b.set(
+            "/linux/devices",
+            json!([{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "uid": 5}]),
+        );
         let facts = b.facts(&[]);
         assert_eq!(facts["dev"]["zero"]["device"], json!([1, 5]));
         assert!(mount_at(&facts, "/dev/zero").is_some());
@@ -136,7 +145,10 @@ fn every_id_for_itself() {
         b.user_namespace();
         let map = json!([{"containerID": 0, "hostID": 0, "size": u32::MAX}]);
         b.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-        b.set("/process/user", json!({"uid": 4_294_967_294_u32, "gid": 4_294_967_294_u32, "additionalGids": [7]}));
+        b.set(
+            "/process/user",
+            json!({"uid": 4_294_967_294_u32, "gid": 4_294_967_294_u32, "additionalGids": [7]}),
+        );
         let facts = b.facts(&["stat=/probe"]);
         assert_eq!(facts["user"]["uids"], json!([4_294_967_294_u32, 4_294_967_294_u32, 4_294_967_294_u32]));
         assert_eq!(facts["asked"]["stat=/probe"]["uid"], 0);
@@ -179,7 +191,8 @@ fn what_is_not_mapped() {
             assert!(is_reference() || message.contains(&format!("config.json: {place})")), "{message}");
         }
         let mut b = t.bundle();
-        b.user_namespace().mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "x", "options": ["uid=65536"]}));
+        b.user_namespace()
+            .mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "x", "options": ["uid=65536"]}));
         b.refused(&["uid"]);
     });
 }
@@ -188,7 +201,15 @@ fn what_is_not_mapped() {
 #[test]
 fn ids_never_wrap() {
     check(|t| {
-        let bad = [json!(u32::MAX), json!(1_u64 << 32), json!((1_u64 << 32) + 5), json!(u64::MAX), json!(-1), json!(1.5), json!("0")];
+        let bad = [
+            json!(u32::MAX),
+            json!(1_u64 << 32),
+            json!((1_u64 << 32) + 5),
+            json!(u64::MAX),
+            json!(-1),
+            json!(1.5),
+            json!("0"),
+        ];
         let map = |first: u64, outside: u64, size: u64| json!([{"containerID": first, "hostID": outside, "size": size}]);
         let mut places: Vec<(&str, Value)> = Vec::new();
         for id in &bad {
@@ -209,7 +230,9 @@ fn ids_never_wrap() {
             }
         }
         let most = u64::from(u32::MAX);
-        for (first, outside, size) in [(1, 0, most), (0, 1, most), (most, 0, 1), (0, most, 1), (0, most - 1, 2), (0, 0, 0)] {
+        for (first, outside, size) in
+            [(1, 0, most), (0, 1, most), (most, 0, 1), (0, most, 1), (0, most - 1, 2), (0, 0, 0)]
+        {
             places.push(("/linux/uidMappings", map(first, outside, size)));
         }
         for (pointer, value) in places {
