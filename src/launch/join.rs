@@ -65,8 +65,9 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
         };
         match entered {
             // Without clone3(2) nobody is born in a cgroup: then the other way leads into the v2 tree of a hybrid machine.
-            Err(e) if is_refusal(&e, target.cgroup)
-                && (target.cgroup.is_v2() || e.errno() == Some(Errno::EOPNOTSUPP)) =>
+            Err(e)
+                if is_refusal(&e, target.cgroup)
+                    && (target.cgroup.is_v2() || e.errno() == Some(Errno::EOPNOTSUPP)) =>
             {
                 log.debug(&format!("{way:?} into the container's cgroup failed: {e}"));
                 failed.get_or_insert(e);
