@@ -47,9 +47,12 @@ impl Agent {
         Agent { path: path.to_path_buf(), shared, thread: Some(thread) }
     }
 
-    /// What came along with each listener, in the order of their coming.
-    pub fn states(&self) -> Vec<Value> {
-        self.shared.states.lock().expect("no panic while locked").clone()
+    /// What came along with each of so many listeners, in the order of their coming.
+    pub fn told(&self, count: usize) -> Vec<Value> {
+        let states = || self.shared.states.lock().expect("no panic while locked").clone();
+        crate::until("the agent is told", || states().len() >= count);
+        assert_eq!(states().len(), count);
+        states()
     }
 
     /// The numbers of the calls that were caught.

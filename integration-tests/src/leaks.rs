@@ -41,9 +41,10 @@ pub fn lasting(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
     found
 }
 
-/// What is in the state root; crun keeps a hidden directory there for all its containers.
+/// What is in the state root; crun keeps a hidden directory there for all its containers, orlop compiled filters.
 pub fn states(root: &Path) -> Vec<PathBuf> {
-    let kept = |p: &PathBuf| crate::name() == "crun" && p.ends_with(".empty-directory");
+    let kept =
+        |p: &PathBuf| crate::name() == "crun" && p.ends_with(".empty-directory") || p.ends_with("@filters");
     entries(root).into_iter().filter(|p| !kept(p)).collect()
 }
 

@@ -335,3 +335,60 @@ fn nonsense_is_refused() {
         }
     });
 }
+
+/// The debug log's word on where a container's filter came from.
+#[track_caller]
+fn origin(t: &Case, b: &Bundle) -> String {
+    b.write();
+    let out = t.call(["--debug", "run", "--bundle"]).args([&b.dir]).args([t.id()]).run().ok();
+    let lines = out.log_entries();
+    let told = lines.iter().filter_map(|e| e["msg"].as_str()).find(|m| m.starts_with("seccomp filter flags"));
+    told.unwrap_or_else(|| panic!("{out}")).rsplit(' ').next().unwrap().to_string()
+}
+
+/// The second container with a profile does not compile it, whatever happened to the file meanwhile.
+#[test]
+fn compiled_filters_are_kept() {
+    check(|t| {
+        use std::os::unix::fs::PermissionsExt;
+        let rules = |errno: u32| {
+            denying(json!([{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno}]))
+        };
+        let mut b = t.bundle();
+        b.set("/linux/seccomp", rules(28)).probe(&["syscalls", MKDIR]);
+        assert_eq!([origin(t, &b), origin(t, &b)], ["compiled", "kept"]);
+        assert_eq!(b.act(&["syscalls", MKDIR]), json!({"83": {"errno": "ENOSPC"}}));
+        // exec finds it, too.
+        let c = b.up(&["wait"]);
+        let out = t.call(["--debug", "exec", &c.id, "/probe", "syscalls", MKDIR]).run().ok();
+        assert!(out.log.contains("4, kept"), "{out}");
+        assert_eq!(out.facts(), json!({"83": {"errno": "ENOSPC"}}));
+        c.delete_force();
+        b.set("/linux/seccomp", rules(30)).probe(&["syscalls", MKDIR]);
+        assert_eq!(origin(t, &b), "compiled");
+        assert_eq!(b.act(&["syscalls", MKDIR]), json!({"83": {"errno": "EROFS"}}));
+
+        // A directory of nobody else's, which is no container.
+        let dir = t.root.join("@filters");
+        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(t.rt(&["list", "--quiet"]).ok().stdout, "");
+        let file = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
+        assert_eq!(file.len(), 2);
+
+        // Emptied, or writable by others: made anew.
+        for file in &file {
+            std::fs::write(file, "").unwrap();
+        }
+        b.probe(&["syscalls", MKDIR]);
+        assert_eq!([origin(t, &b), origin(t, &b)], ["compiled", "kept"]);
+        for file in &file {
+            std::fs::set_permissions(file, PermissionsExt::from_mode(0o666)).unwrap();
+        }
+        assert_eq!([origin(t, &b), origin(t, &b)], ["compiled", "kept"]);
+        // Where none can be kept.
+        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::write(&dir, "").unwrap();
+        assert_eq!([origin(t, &b), origin(t, &b)], ["compiled", "compiled"]);
+        assert_eq!(b.act(&["syscalls", MKDIR]), json!({"83": {"errno": "EROFS"}}));
+    });
+}

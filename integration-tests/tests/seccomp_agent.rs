@@ -77,9 +77,7 @@ fn what_it_is_told() {
         b.probe(&["wait"]);
         let c = b.create();
         // While it is created.
-        let told = agent.states();
-        assert_eq!(told.len(), 1, "{told:?}");
-        let told = &told[0];
+        let told = &agent.told(1)[0];
         assert_eq!(told["ociVersion"], "1.3.0");
         assert_eq!(told["fds"], json!(["seccompFd"]));
         assert_eq!(told["metadata"], "bar");
@@ -97,9 +95,7 @@ fn what_it_is_told() {
         let out =
             exec(t, &c, &["--detach", "--pid-file", pid_file.to_str().unwrap()], &["/bin/sleep", "100"]);
         out.ok();
-        let told = agent.states();
-        assert_eq!(told.len(), 2, "{told:?}");
-        let told = &told[1];
+        let told = &agent.told(2)[1];
         assert_eq!(told["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());
         assert_eq!((&told["state"]["status"], &told["state"]["pid"]), (&json!("running"), &json!(c.pid())));
         assert_eq!((&told["metadata"], &told["fds"]), (&json!("bar"), &json!(["seccompFd"])));

@@ -181,6 +181,7 @@ impl Creation<'_> {
             cgroup: &cgroup,
             state,
             extra_env,
+            filters: self.entry.filters(self.spec)?,
         };
         let mut warnings = Vec::new();
         let plan = plan::build(self.spec, self.host, options, &mut warnings)?;

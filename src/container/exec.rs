@@ -67,7 +67,8 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     create::check_terminal(terminal, !request.detach, request.console_socket.is_some())?;
     let subs = entrance::subs(&request.cgroup)?;
     let cgroup = Cgroup::from_record(&record.cgroup)?;
-    let plan = plan(&container, &process, &record, init, pid, request, preserve, listen, log)?;
+    let mut plan = plan(&container, &process, &record, init, pid, request, preserve, listen, log)?;
+    plan.main.filters = entry.filters(&container)?;
     drop(t);
     // Before the process exists: its end may come at once.
     let relay = if request.detach { None } else { Some(Relay::new()?) };

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::id::Id;
 use super::record::Record;
@@ -177,6 +177,12 @@ impl Entry {
                 Err(e) => return Err(e).on("lock", self.path.display()),
             }
         }
+    }
+
+    /// The state root, for a container with this configuration: compiled filters are kept there.
+    pub fn filters(&self, spec: &Spec) -> Result<Option<OwnedFd>> {
+        let filtered = spec.linux().as_ref().is_some_and(|l| l.seccomp().is_some());
+        filtered.then(|| self.root.try_clone()).transpose().on("duplicate", self.path.display())
     }
 
     pub fn owner(&self) -> Result<u32> {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use super::seccomp::{self, Prepared};
+use super::seccomp;
 use super::{Phase, expect, fenced};
 use crate::cgroup::entrance::{Entrance, Sub, Way};
 use crate::cgroup::{Cgroup, MemoryFacts};
@@ -94,11 +94,13 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     let (report, theirs) = socket::pair().on("create", "the handshake")?;
     let stage = give_birth(&plan.joiner, entrance, line, theirs)?;
     // Slow and pure: beside the child.
-    let Prepared { mut program, agent } = seccomp::prepare(plan.main.seccomp.as_ref(), log)?;
+    let filters = plan.main.filters.as_ref();
+    let mut filter = seccomp::prepare(plan.main.seccomp.as_ref(), filters, log)?;
     if plan.joiner.filtered {
+        let program = &mut filter.program;
         program.early = permits(&program.code, &still_to_come(&plan.joiner));
         log.debug(if program.early { "the filter is loaded first" } else { "the filter is loaded last" });
-        link.proceed(&program)?;
+        link.proceed(program)?;
     }
     let deadline = if target.may_be_frozen { Deadline::never() } else { Deadline::after(super::PATIENCE) };
     let patience = Patience { deadline, look: &|| target.look() };
@@ -118,7 +120,8 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     if plan.main.terminal && console.is_none() {
         return Err(Error::bug("the process is ready without its terminal"));
     }
-    Ok(Joined { child, link, console, agent, listener })
+    filter.keep(filters, log);
+    Ok(Joined { child, link, console, agent: filter.agent, listener })
 }
 
 /// What `init::join` calls after a filter that is loaded first, in the joiner and in the process that it clones.

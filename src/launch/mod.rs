@@ -1,5 +1,6 @@
 //! The host side of the handshake: from a plan to an init that is ready.
 
+pub mod filters;
 pub mod idmap;
 pub mod join;
 pub mod netdev;
@@ -88,7 +89,7 @@ fn converse(
     }
     link.go(pid)?;
     // Slow and pure: beside the child, while it mounts.
-    let filter = seccomp::prepare(main.seccomp.as_ref(), log)?;
+    let filter = seccomp::prepare(main.seccomp.as_ref(), main.filters.as_ref(), log)?;
     let mut console = None;
     expect(
         link,
@@ -120,6 +121,7 @@ fn converse(
         let listener = seccomp::take_listener(child.pidfd(), number)?;
         seccomp::hand_over(agent, &listener, pid, state.at("creating", pid))?;
     }
+    filter.keep(main.filters.as_ref(), log);
     if main.terminal && console.is_none() {
         return Err(Error::bug("init is ready without its terminal"));
     }

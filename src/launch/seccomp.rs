@@ -6,6 +6,7 @@ use std::time::Duration;
 use oci_spec::runtime::LinuxSeccomp;
 use serde::Serialize;
 
+use super::filters;
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::features::OCI_VERSION_MAX;
 use crate::handshake::Program;
@@ -21,20 +22,42 @@ pub struct Prepared {
     pub program: Program,
     /// Who is given the listener.
     pub agent: Option<Notify>,
+    /// What a program that was compiled is to be kept under.
+    fresh: Option<Vec<u8>>,
 }
 
-/// Slow and pure: to be done beside the child.
-pub fn prepare(profile: Option<&LinuxSeccomp>, log: &Log) -> Result<Prepared> {
+/// Slow and pure: to be done beside the child. `filters`: the state root, where programs are kept.
+pub fn prepare(profile: Option<&LinuxSeccomp>, filters: Option<&OwnedFd>, log: &Log) -> Result<Prepared> {
     let Some(profile) = profile else { return Ok(Prepared::default()) };
     let terms = seccomp::terms(profile)?;
-    let _t = crate::trace::span("compile the filter");
-    let filter = seccomp::compile(profile)?;
-    for w in &filter.warnings {
-        log.debug(w);
+    let t = crate::trace::span("look for the filter");
+    let key = filters::key(profile);
+    let kept = filters.and_then(|root| filters::find(root, &key));
+    drop(t);
+    let (code, fresh) = match kept {
+        Some(code) => (code, None),
+        None => {
+            let _t = crate::trace::span("compile the filter");
+            let filter = seccomp::compile(profile)?;
+            filter.warnings.iter().for_each(|w| log.debug(w));
+            (filter.program, Some(key))
+        }
+    };
+    let origin = if fresh.is_some() { "compiled" } else { "kept" };
+    log.debug(&format!("seccomp filter flags: {}, {origin}", terms.flags));
+    let program = Program { code, flags: terms.flags, early: false };
+    Ok(Prepared { program, agent: terms.notify, fresh })
+}
+
+impl Prepared {
+    /// For the next container with this profile; when nobody waits for us.
+    pub fn keep(&self, filters: Option<&OwnedFd>, log: &Log) {
+        if let (Some(key), Some(root)) = (&self.fresh, filters)
+            && let Err(e) = filters::keep(root, key, &self.program.code)
+        {
+            log.debug(&format!("the seccomp filter is not kept: {e}"));
+        }
     }
-    log.debug(&format!("seccomp filter flags: {}", terms.flags));
-    let program = Program { code: filter.program, flags: terms.flags, early: false };
-    Ok(Prepared { program, agent: terms.notify })
 }
 
 /// How long an agent may take to listen, and for each write; and when the last write may begin.

@@ -31,6 +31,8 @@ pub struct ForMain {
     /// What a fork would not keep, or refuse.
     pub scheduler: Option<Attr>,
     pub seccomp: Option<LinuxSeccomp>,
+    /// The state root, where compiled filters are kept; for whom to say who knows it.
+    pub filters: Option<OwnedFd>,
     pub terminal: bool,
 }
 
@@ -110,6 +112,7 @@ pub fn build(
             scheduler: schedule.attr.filter(|a| !a.survives_fork()),
             terminal: process.terminal().unwrap_or(false),
             seccomp: seccomp.clone(),
+            filters: None,
         },
         joiner: ForJoiner {
             oom_score_adj: process.oom_score_adj(),

@@ -19,7 +19,7 @@ pub mod rootless;
 pub mod schedule;
 pub mod seccomp;
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxSeccomp, Mount, Process, Spec};
@@ -59,6 +59,8 @@ pub struct ForMain {
     pub net_devices: Vec<netdev::NetDevice>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
+    /// The state root, where compiled filters are kept.
+    pub filters: Option<OwnedFd>,
     pub terminal: bool,
 }
 
@@ -90,6 +92,8 @@ pub struct Options<'a> {
     pub state: hooks::HookState,
     /// LISTEN_FDS and the like: `NAME=value`, added to the program's environment.
     pub extra_env: Vec<String>,
+    /// The state root, with a seccomp profile.
+    pub filters: Option<OwnedFd>,
 }
 
 pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<String>) -> Result<Plan> {
@@ -147,6 +151,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             net_devices: netdev::build(linux),
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),
+            filters: options.filters,
             terminal: process.terminal().unwrap_or(false),
         },
         init: ForInit {

@@ -224,6 +224,10 @@ pub struct Stat {
     /// The device a device node stands for.
     pub rdev: u64,
     pub size: i64,
+    /// Hard links.
+    pub has_other_names: bool,
+    /// Since 1970.
+    pub modified: std::time::Duration,
 }
 
 impl Stat {
@@ -258,6 +262,8 @@ impl From<libc::stat> for Stat {
             gid: s.st_gid,
             rdev: s.st_rdev,
             size: s.st_size,
+            has_other_names: s.st_nlink > 1,
+            modified: std::time::Duration::new(s.st_mtime.max(0) as u64, s.st_mtime_nsec as u32),
         }
     }
 }
