@@ -66,7 +66,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit seccomp-long itest itest-vm itest-runc validate clients bench vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients bench vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -80,6 +80,9 @@ itest-vm: need-test ## the same in the second machine: systemd, pure cgroup v2; 
 
 seccomp-long: ## seccomp programs of ten thousand profiles against the profiles and against libseccomp's
 	ORLOP_TEST_ROUNDS=10000 cargo test --release --locked --lib seccomp::tests::random -- --nocapture
+
+soak: need-test $(installed) ## races and 10 000 lifecycles, with counters: hours, on a machine with nothing else to do
+	ITEST_SOAK=1 RUNTIME="$(runtime)" integration-tests/run $(or $(ARGS),soak:: --test-threads 1)
 
 itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc

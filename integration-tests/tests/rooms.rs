@@ -38,6 +38,7 @@ mod run;
 mod schedule;
 mod seccomp;
 mod seccomp_agent;
+mod soak;
 mod spec;
 mod start;
 mod state;
