@@ -1,5 +1,5 @@
 //! `linux.resources` as writes to v1's files; the order is runc's. As in runc, 0 means "not given" where the
-//! specification has no other meaning for it. `kernel` and `kernelTCP` are deprecated and left out, as by runc. Sources:
+//! specification has no other meaning for it. `kernel` is no longer a setting of any kernel and is left out. Sources:
 //! config-linux.md of the specification; Documentation/admin-guide/cgroup-v1/{memory,cpusets,pids,hugetlb,net_cls,
 //! net_prio,blkio-controller}.rst and Documentation/scheduler/sched-{bwc,rt-group}.rst of the kernel.
 
@@ -115,6 +115,11 @@ fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
             v,
             "/linux/resources/memory/reservation",
         ));
+    }
+    if let Some(v) = given(m.kernel_tcp()) {
+        // Not recommended by the specification, and gone from kernels to come: where it is missing it means nothing.
+        let at = "/linux/resources/memory/kernelTCP";
+        all.push(Write::new("memory", "memory.kmem.tcp.limit_in_bytes", v, at).skip_if_missing());
     }
     if m.disable_oom_killer() == Some(true) {
         all.push(Write::new("memory", "memory.oom_control", 1, "/linux/resources/memory/disableOOMKiller"));
