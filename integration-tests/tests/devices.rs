@@ -190,3 +190,56 @@ fn the_device_cgroup() {
         }
     });
 }
+
+/// May read one device, not write it, and use the usual ones.
+pub fn with_device_rules(b: &mut Bundle) {
+    let device = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666});
+    let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"});
+    b.set("/linux/devices", json!([device])).set("/linux/resources/devices/-", rule);
+}
+
+pub const OPENS: [&str; 5] =
+    ["opens", "/dev/null=r=ok", "/dev/null=w=ok", "/dev/fuse=r=ok", "/dev/fuse=w=EPERM"];
+
+/// Further rounds, without a surprise.
+#[track_caller]
+pub fn goes_on(c: &Container, after: &str) {
+    let (before, rounds) = (c.output().lines().count(), 3);
+    until("further rounds", || c.output().lines().count() >= before + rounds);
+    let surprises: Vec<_> =
+        c.output().lines().filter(|l| l.starts_with("surprise")).map(String::from).collect();
+    assert!(surprises.is_empty(), "{after}: {surprises:?}");
+}
+
+/// The device programs of the container's cgroup on version 2, the lists of rules on version 1.
+fn in_force(t: &Case, b: &Bundle) -> String {
+    if !unified() {
+        return fs::read_to_string(format!("/sys/fs/cgroup/devices{}/devices.list", b.cgroups_path()))
+            .unwrap();
+    }
+    let dir = format!("/sys/fs/cgroup{}", b.cgroups_path());
+    let all = t.program("bpftool", &["--json", "cgroup", "list", &dir]).ok().json();
+    let of_devices = |p: &&Value| p["attach_type"].as_str().is_some_and(|a| a.contains("device"));
+    format!("{} programs", all.as_array().unwrap().iter().filter(of_devices).count())
+}
+
+/// Rules stay as they are, without a gap, whatever else changes.
+#[test]
+fn fifty_updates() {
+    check(|t| {
+        let mut b = t.bundle();
+        with_device_rules(&mut b);
+        b.probe(&OPENS);
+        let c = b.create();
+        c.start();
+        goes_on(&c, "at first");
+        let before = in_force(t, &b);
+        assert!(!unified() || before == "1 programs", "{before}");
+        for n in 0..50 {
+            c.verb(&["update", "--pids-limit", &format!("{}", 50 + n)]).ok();
+        }
+        assert_eq!(in_force(t, &b), before);
+        goes_on(&c, "updates");
+        c.delete_force();
+    });
+}

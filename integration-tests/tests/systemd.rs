@@ -1,28 +1,37 @@
 //! systemd's driver: the scope, its properties beside the kernel's files, what happens to both while systemd reloads or
 //! executes itself anew, and what is said where it does not answer.
 
+use crate::devices::{OPENS, goes_on, with_device_rules};
 use integration_tests::*;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const TOP: &str = "/sys/fs/cgroup";
 
-fn booted() {
+/// One test at a time asks systemd: while it reads its units again it answers nobody else, and that takes long under
+/// emulation.
+#[must_use]
+fn booted() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
     if !Path::new("/run/systemd/system").exists() {
         skip!("no systemd");
     }
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// For what is read back from version 2's files.
-fn booted_on_two() {
-    booted();
+#[must_use]
+fn booted_on_two() -> MutexGuard<'static, ()> {
+    let turn = booted();
     if !unified() {
         skip!("cgroup version 1");
     }
+    turn
 }
 
 /// Puts the bundle's container into a scope below `slice`: the scope's name.
@@ -96,7 +105,7 @@ fn agree(t: &Case, unit: &str, properties: &[(&str, &str)], files: &[(&str, &str
 #[test]
 fn every_resource() {
     check(|t| {
-        booted_on_two();
+        let _turn = booted_on_two();
         let disk = fs::read_to_string("/sys/block/vda/dev").map_or("254:0".into(), |d| d.trim().to_string());
         let (major, minor) = disk.split_once(':').map(|(a, b)| (a.parse::<u32>(), b.parse::<u32>())).unwrap();
         let (major, minor) = (major.unwrap(), minor.unwrap());
@@ -111,7 +120,7 @@ fn every_resource() {
                 "pids": {"limit": 17},
                 "hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}],
                 "blockIO": {"throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1_048_576}]},
-                "unified": {"memory.high": "60000256", "memory.min": "1048576", "memory.oom.group": "1"},
+                "unified": {"memory.high": "59998208", "memory.min": "1048576", "memory.oom.group": "1"},
             }),
         );
         let c = up(t, &mut b, &["wait"]);
@@ -166,7 +175,7 @@ fn every_resource() {
 #[test]
 fn idle() {
     check(|t| {
-        booted_on_two();
+        let _turn = booted_on_two();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         b.set("/linux/resources/cpu", json!({"idle": 1, "shares": 300}));
@@ -181,7 +190,7 @@ fn idle() {
 #[test]
 fn update() {
     check(|t| {
-        booted_on_two();
+        let _turn = booted_on_two();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         b.set("/linux/resources/memory", json!({"limit": 67_108_864, "swap": 67_108_864}));
@@ -225,7 +234,7 @@ fn update() {
 #[test]
 fn slices_and_names() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let nested = format!("{}-a-b.slice", t.token);
         let deep = format!("/{0}.slice/{0}-a.slice/{0}-a-b.slice", t.token);
         t.at_end(&["systemctl", "stop", &format!("{}.slice", t.token)]);
@@ -265,7 +274,7 @@ fn slices_and_names() {
 #[test]
 fn annotations() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         b.set(
@@ -310,37 +319,11 @@ fn annotations() {
     });
 }
 
-const CONTROL: &str = "/dev/loop-control";
-
-/// May read a device, not write it, and use the usual ones.
-fn with_device_rules(b: &mut Bundle) {
-    if fs::File::open(CONTROL).is_err() {
-        skip!("no {CONTROL}");
-    }
-    let device = json!({"path": CONTROL, "type": "c", "major": 10, "minor": 237, "fileMode": 0o666});
-    let rule = |access| json!({"allow": true, "type": "c", "major": 10, "minor": 237, "access": access});
-    b.set("/linux/devices", json!([device]));
-    b.set("/linux/resources/devices/-", rule("r"));
-}
-
-const OPENS: [&str; 5] =
-    ["opens", "/dev/null=r=ok", "/dev/null=w=ok", "/dev/loop-control=r=ok", "/dev/loop-control=w=EPERM"];
-
-/// Further rounds, without a surprise.
-#[track_caller]
-fn goes_on(c: &Container, after: &str) {
-    let (before, rounds) = (c.output().lines().count(), 3);
-    until("further rounds", || c.output().lines().count() >= before + rounds);
-    let surprises: Vec<_> =
-        c.output().lines().filter(|l| l.starts_with("surprise")).map(String::from).collect();
-    assert!(surprises.is_empty(), "{after}: {surprises:?}");
-}
-
 /// The rules hold without a gap while systemd reads its units again, executes itself anew, and while limits change.
 #[test]
 fn device_rules_stay() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         with_device_rules(&mut b);
@@ -359,8 +342,7 @@ fn device_rules_stay() {
             .args(["-c", "while :; do systemctl daemon-reload; sleep 1; done"])
             .spawn();
         for _ in 0..10 {
-            let script =
-                "true </dev/null && true >/dev/null && true </dev/loop-control && ! true >/dev/loop-control";
+            let script = "true </dev/null && true >/dev/null && true </dev/fuse && ! true >/dev/fuse";
             t.call(["exec", &c.id, "sh", "-c", script]).run().ok();
         }
         drop(reload);
@@ -373,7 +355,7 @@ fn device_rules_stay() {
 #[test]
 fn a_hundred_at_once() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         b.probe(&["wait"]).remove("/linux/cgroupsPath");
         let ids: Vec<String> = (0..100).map(|_| t.id()).collect();
@@ -403,7 +385,7 @@ fn a_hundred_at_once() {
 #[test]
 fn while_systemd_executes_itself_anew() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         b.probe(&["wait"]).remove("/linux/cgroupsPath");
         let begin = Instant::now();
@@ -433,7 +415,7 @@ fn while_systemd_executes_itself_anew() {
 #[test]
 fn a_unit_of_the_same_name() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         let unit = scope(&mut b, "system.slice");
         t.at_end(&["systemctl", "reset-failed", &unit]);
@@ -470,7 +452,7 @@ fn a_unit_of_the_same_name() {
 #[test]
 fn without_a_bus() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         b.probe(&["wait"]).set("/linux/resources/pids", json!({"limit": 17}));
@@ -493,7 +475,7 @@ fn without_a_bus() {
 #[test]
 fn a_failed_create_leaves_no_unit() {
     check(|t| {
-        booted();
+        let _turn = booted();
         for pointer in ["limit", "hook", "program"] {
             let mut b = t.bundle();
             let unit = scope(&mut b, "");
@@ -513,7 +495,7 @@ fn a_failed_create_leaves_no_unit() {
 #[test]
 fn delete_leaves_no_unit() {
     check(|t| {
-        booted();
+        let _turn = booted();
         for way in ["kill", "oom", "paused", "stop"] {
             let mut b = t.bundle();
             let unit = scope(&mut b, "");
@@ -546,7 +528,7 @@ fn delete_leaves_no_unit() {
 #[test]
 fn pause_and_stats() {
     check(|t| {
-        booted();
+        let _turn = booted();
         let mut b = t.bundle();
         let unit = scope(&mut b, "");
         let c = up(t, &mut b, &["family", "2"]);
@@ -561,6 +543,48 @@ fn pause_and_stats() {
         assert_eq!(c.verb(&["ps", "-f", "json"]).ok().json().as_array().unwrap().len(), 3);
         c.delete_force();
         forgotten(t, &unit);
+    });
+}
+
+/// A user's scope is below his own systemd, into which he cannot move a process from where this test runs: systemd does.
+#[test]
+fn of_a_user() {
+    check(|t| {
+        let _turn = booted_on_two();
+        let user = 1000;
+        let runtime_dir = format!("/run/user/{user}");
+        if !Path::new(&runtime_dir).join("systemd/private").exists() {
+            skip!("no session of a user");
+        }
+        let mut b = t.bundle();
+        b.for_root_in(user, None);
+        let name = format!("{}-user", t.token);
+        let unit = format!("it-{name}.scope");
+        b.set("/linux/cgroupsPath", format!(":it:{name}"));
+        b.set("/linux/resources", json!({"memory": {"limit": 67_108_864}, "pids": {"limit": 17}}));
+        std::os::unix::fs::chown(&t.dir, Some(user), Some(user)).unwrap();
+        let id = user.to_string();
+        let variable = format!("XDG_RUNTIME_DIR={runtime_dir}");
+        t.call_under(&["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "env", &variable]);
+        let c = up(t, &mut b, &["wait"]);
+        c.wait_for("ready");
+        let own = fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        assert!(own.trim().ends_with(&format!("/user@{user}.service/user.slice/{unit}")), "{own}");
+        let dir = format!("{TOP}{}", own.trim().trim_start_matches("0::"));
+        let file = |name: &str| fs::read_to_string(format!("{dir}/{name}")).unwrap().trim().to_string();
+        assert_eq!((file("memory.max"), file("pids.max")), ("67108864".into(), "17".into()));
+        t.call(["exec", "--detach", &c.id, "/probe", "deaf"]).run().ok();
+        assert_eq!(file("cgroup.procs").lines().count(), 2);
+        c.verb(&["update", "--pids-limit", "18"]).ok();
+        assert_eq!(file("pids.max"), "18");
+        c.verb(&["pause"]).ok();
+        c.verb(&["resume"]).ok();
+        c.delete_force();
+        let gone = || {
+            let words = ["--user", "--machine", &format!("{id}@"), "show", "--property", "LoadState", &unit];
+            systemctl(t, &words).ok().stdout.trim() == "LoadState=not-found"
+        };
+        until("the end of the unit", gone);
     });
 }
 

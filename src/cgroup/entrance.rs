@@ -37,6 +37,9 @@ pub enum Way {
     /// v2: to where the container's init is now. A cgroup with children that have controllers holds no processes of
     /// its own, and an init that may has moved itself below.
     BesideInit(Pid),
+    /// Brought there by the user's systemd, from where the user may not move a process himself: out of a session, say,
+    /// which is not below his systemd.
+    Brought,
     /// v2: nowhere. As runc, where an ordinary user may not enter the cgroup, or there is none.
     Stay,
 }
@@ -81,15 +84,29 @@ impl Cgroup {
             Tree::V1(h) => match way {
                 Way::Birth => v1_entrance(h, subs, true).map(Some),
                 Way::Move => v1_entrance(h, subs, false).map(Some),
-                Way::BesideInit(_) | Way::Stay => Ok(None),
+                Way::BesideInit(_) | Way::Brought | Way::Stay => Ok(None),
             },
             Tree::V2(_) if way == Way::Stay => {
                 Ok((subs.is_empty() && self.forgives()).then(Entrance::default))
             }
+            Tree::V2(_) if way == Way::Brought => Ok(self.can_bring().then(Entrance::default)),
             Tree::V2(t) => v2_entrance(t.planned(), subs, way),
             Tree::None if subs.is_empty() => Ok((way == Way::Birth).then(Entrance::default)),
             Tree::None => Err(Error::new(Kind::Usage, "--cgroup: the container has no cgroup of its own")),
         }
+    }
+}
+
+impl Cgroup {
+    /// Has it a systemd of the user's, for [`Way::Brought`]?
+    pub fn can_bring(&self) -> bool {
+        self.driver.as_ref().is_some_and(|d| d.scope().user)
+    }
+
+    /// The rest of [`Way::Brought`], when the process is there.
+    pub fn bring(&self, subs: &[Sub], pid: Pid) -> Result<()> {
+        let Some(driver) = &self.driver else { return Ok(()) };
+        driver.attach(subs.first().map_or("", |s| &s.path), pid)
     }
 }
 
@@ -157,7 +174,7 @@ fn v2_entrance(dir: &Dir, subs: &[Sub], way: Way) -> Result<Option<Entrance>> {
             let path = dir.mountpoint().join(place);
             open(&path).on("open", path.display())?
         }
-        Way::BesideInit(_) | Way::Stay => return Ok(None),
+        Way::BesideInit(_) | Way::Brought | Way::Stay => return Ok(None),
     };
     Ok(Some(Entrance { birthplace: Some(birthplace), ..Entrance::default() }))
 }

@@ -54,12 +54,17 @@ pub fn join(plan: Plan, target: &Target<'_>, log: &Log) -> Result<Joined> {
         return Err(Error::bug("more than one thread before a fork"));
     }
     // A CPU mask that the cgroup's cpuset replaces must be there before the process is.
-    let ways = [Way::Birth, Way::Move, Way::BesideInit(target.init), Way::Stay];
+    let ways = [Way::Birth, Way::Move, Way::BesideInit(target.init), Way::Brought, Way::Stay];
     let skip = usize::from(plan.joiner.affinity.0.is_some() && target.cgroup.is_v2());
     let mut failed = None;
     for way in ways.into_iter().skip(skip) {
         let entered = match target.cgroup.entrance(target.subs, way) {
-            Ok(Some(entrance)) => enter(&plan, &entrance, target, log),
+            Ok(Some(entrance)) => enter(&plan, &entrance, target, log).and_then(|joined| {
+                if way == Way::Brought {
+                    target.cgroup.bring(target.subs, joined.child.pid())?;
+                }
+                Ok(joined)
+            }),
             Ok(None) => continue,
             Err(e) => Err(e.within("unable to apply cgroup configuration")),
         };
@@ -83,7 +88,7 @@ fn is_refusal(e: &Error, cgroup: &Cgroup) -> bool {
     let refused = match e.errno() {
         Some(Errno::EAGAIN | Errno::EBUSY | Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => true,
         // Of a cgroup that is not the user's, or is out of the part of the tree that is.
-        Some(Errno::EACCES | Errno::EPERM) => cgroup.forgives(),
+        Some(Errno::EACCES | Errno::EPERM) => cgroup.can_bring() || cgroup.forgives(),
         _ => false,
     };
     refused && e.kind() != Kind::Spec

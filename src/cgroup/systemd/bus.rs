@@ -305,16 +305,18 @@ impl Bus {
     ) -> std::result::Result<Option<String>, Refusal> {
         /// Mostly a job has ended long before.
         const ASK: Duration = Duration::from_secs(1);
+        let soon = || Deadline::after(deadline.left().map_or(ASK, |left| left.min(ASK)));
+        let mut pause = soon();
         loop {
             if let Some(result) = self.ended.remove(job) {
                 return Ok(Some(result));
             }
-            let pause = Deadline::after(deadline.left().map_or(ASK, |left| left.min(ASK)));
             match self.message(pause) {
+                // Others' jobs end too.
                 Ok(m) => self.note(m),
                 Err(e) if e.kind() != Kind::Timeout || deadline.passed() => return Err(self.refused(e)),
                 Err(_) if !self.knows_job(job, deadline)? => return Ok(self.ended.remove(job)),
-                Err(_) => {}
+                Err(_) => pause = soon(),
             }
         }
     }
@@ -407,13 +409,18 @@ fn value(v: &Value) -> Result<Param<'static, 'static>> {
         Value::Text(s) => text(s),
         Value::Texts(all) => array(parsed("s")?, all.iter().map(|s| text(s)).collect()),
         Value::Bytes(all) => array(parsed("y")?, all.iter().map(|b| base(Base::Byte(*b))).collect()),
-        Value::Pids(all) => array(parsed("u")?, all.iter().map(|n| base(Base::Uint32(*n))).collect()),
+        Value::Pids(all) => pids(all)?,
         Value::Pairs(all) => {
             let pair =
                 |(a, b): &(String, String)| Param::Container(Container::Struct(vec![text(a), text(b)]));
             array(parsed("(ss)")?, all.iter().map(pair).collect())
         }
     })
+}
+
+/// `au`.
+pub fn pids(all: &[u32]) -> Result<Param<'static, 'static>> {
+    Ok(array(parsed("u")?, all.iter().map(|n| Param::Base(Base::Uint32(*n))).collect()))
 }
 
 /// `a(sv)`.

@@ -176,6 +176,17 @@ impl Driver {
         self.set_properties(&property::of_devices(rules, self.version()?))
     }
 
+    /// Brings a process into the scope, or a cgroup below it.
+    pub fn attach(&self, below: &str, pid: Pid) -> Result<()> {
+        let pid = u32::try_from(pid).map_err(|_| Error::bug("no process to attach"))?;
+        let unit = &self.scope.unit;
+        self.on_bus(PATIENCE, |bus, deadline| {
+            let args = vec![bus::text(unit), bus::text(&format!("/{below}")), bus::pids(&[pid])?];
+            bus.manager("AttachProcessesToUnit", args, deadline).map(drop)
+        })
+        .within(format!("attach process {pid} to systemd unit {unit}"))
+    }
+
     fn set_properties(&self, all: &[Property]) -> Result<()> {
         if all.is_empty() {
             return Ok(());
