@@ -266,7 +266,6 @@ fn slices_and_names() {
             b.set("/linux/cgroupsPath", bad);
             b.call(&["--systemd-cgroup", "run"], &t.id()).run().fails(&[]);
         }
-        t.nothing_left();
     });
 }
 
@@ -573,13 +572,15 @@ fn of_a_user() {
         let dir = format!("{TOP}{}", own.trim().trim_start_matches("0::"));
         let file = |name: &str| fs::read_to_string(format!("{dir}/{name}")).unwrap().trim().to_string();
         assert_eq!((file("memory.max"), file("pids.max")), ("67108864".into(), "17".into()));
-        t.call(["exec", "--detach", &c.id, "/probe", "deaf"]).run().ok();
+        let exec = t.call(["exec", &c.id, "/probe", "wait"]).spawn();
+        exec.wait_for("ready");
         assert_eq!(file("cgroup.procs").lines().count(), 2);
         c.verb(&["update", "--pids-limit", "18"]).ok();
         assert_eq!(file("pids.max"), "18");
         c.verb(&["pause"]).ok();
         c.verb(&["resume"]).ok();
         c.delete_force();
+        exec.wait().exits(137);
         let gone = || {
             let words = ["--user", "--machine", &format!("{id}@"), "show", "--property", "LoadState", &unit];
             systemctl(t, &words).ok().stdout.trim() == "LoadState=not-found"
