@@ -15,7 +15,6 @@ const TOP: &str = "/sys/fs/cgroup";
 
 /// One test at a time asks systemd: while it reads its units again it answers nobody else, and that takes long under
 /// emulation.
-#[must_use]
 fn booted() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     if !Path::new("/run/systemd/system").exists() {
@@ -25,7 +24,6 @@ fn booted() -> MutexGuard<'static, ()> {
 }
 
 /// For what is read back from version 2's files.
-#[must_use]
 fn booted_on_two() -> MutexGuard<'static, ()> {
     let turn = booted();
     if !unified() {
