@@ -41,7 +41,7 @@ const BUILT: Built = Built {
     idmap: true,
     apparmor: true,
     selinux: true,
-    intel_rdt: false,
+    intel_rdt: true,
     memory_policy: true,
     net_devices: true,
     checkpoint: false,

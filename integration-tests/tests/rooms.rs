@@ -31,6 +31,7 @@ mod paths;
 mod pause;
 mod process;
 mod ps;
+mod rdt;
 mod rlimits;
 mod root;
 mod rootless;

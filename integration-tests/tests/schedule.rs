@@ -180,3 +180,40 @@ fn the_callers_affinity_is_not_the_containers() {
         assert_eq!(facts["affinity"].as_array().unwrap().len(), 2);
     });
 }
+
+/// Case 49: what no kernel would take is told before anything is made.
+#[test]
+fn out_of_range_is_refused() {
+    check(|t| {
+        let table = [
+            ("/process/execCPUAffinity", json!({"initial": "0-"}), "CPUAffinity.Initial"),
+            ("/process/execCPUAffinity", json!({"initial": "3-1"}), "CPUAffinity.Initial"),
+            ("/process/execCPUAffinity", json!({"final": "99999"}), "CPUAffinity.Final"),
+            ("/process/execCPUAffinity", json!({"final": "-1"}), "CPUAffinity.Final"),
+            ("/process/execCPUAffinity", json!({"final": "x"}), "CPUAffinity.Final"),
+            ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": -1}), "ioPriority"),
+            ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8}), "ioPriority"),
+            (
+                "/process/ioPriority",
+                json!({"class": "IOPRIO_CLASS_BE", "priority": 4_294_967_296_i64}),
+                "priority",
+            ),
+            ("/process/ioPriority", json!({"class": "BE", "priority": 1}), "ioPriority"),
+            ("/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": -21}), "nice"),
+            ("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 20}), "nice"),
+            ("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 100}), "scheduler"),
+            ("/process/scheduler", json!({"policy": "SCHED_RR", "priority": -1}), "scheduler"),
+            ("/process/scheduler", json!({"policy": "SCHED_IDLE", "deadline": 5}), "SchedDeadline"),
+            (
+                "/process/scheduler",
+                json!({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_NAP"]}),
+                "SCHED_FLAG_NAP",
+            ),
+            ("/linux/personality", json!({"domain": "LINUX64"}), "LINUX64"),
+            ("/linux/personality", json!({"domain": ""}), "domain"),
+        ];
+        for (at, value, part) in table {
+            t.bundle().set(at, value.clone()).refused(&[part]);
+        }
+    });
+}

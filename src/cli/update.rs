@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{Global, quantity};
-use crate::container::update;
+use crate::container::update::{self, Schemata};
 use crate::error::{Error, Kind, Result};
 use crate::log::Log;
 use crate::spec;
@@ -74,14 +74,13 @@ pub struct Update {
 impl Update {
     pub fn run(&self, global: &Global, log: &Log) -> Result<i32> {
         let entry = global.find(&self.id)?;
-        self.refuse_rdt()?;
         let file = self.resources.as_deref().filter(|f| !f.as_os_str().is_empty());
         let (resources, warnings) = match file {
             Some(file) => spec::load_resources(file)?,
             None => spec::parse_resources(self.document()?.to_string().as_bytes())?,
         };
         warnings.iter().for_each(|w| log.warn(w));
-        update::update(&entry, &resources, log).map(|()| 0)
+        update::update(&entry, &resources, &self.schemata(), log).map(|()| 0)
     }
 
     /// The flags as the document that `--resources` would bring.
@@ -112,17 +111,9 @@ impl Update {
         Ok(doc)
     }
 
-    /// runc's words on a machine without it.
-    fn refuse_rdt(&self) -> Result<()> {
-        let refuse =
-            |text: &'static str| Err(Error::unsupported(text).hint("Intel RDT is not supported yet"));
-        if given(&self.l3_cache_schema).is_some() {
-            return refuse("Intel RDT/CAT: l3 cache schema is not enabled");
-        }
-        if given(&self.mem_bw_schema).is_some() {
-            return refuse("Intel RDT/MBA: memory bandwidth schema is not enabled");
-        }
-        Ok(())
+    fn schemata(&self) -> Schemata {
+        let owned = |flag| given(flag).map(str::to_owned);
+        Schemata { l3: owned(&self.l3_cache_schema), bandwidth: owned(&self.mem_bw_schema) }
     }
 }
 

@@ -87,7 +87,7 @@ pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result
     check_terminal(terminal, request.foreground, request.console_socket.is_some())?;
     let host = host::probe()?;
     let entry = store.reserve(id)?;
-    let mut undo = Undo { entry: &entry, cgroup: None, poststop: None };
+    let mut undo = Undo { entry: &entry, cgroup: None, rdt: None, poststop: None };
     let made = notifications(&entry, &mut loaded.spec, &request).and_then(|notify| {
         let creation = Creation { entry: &entry, spec: &loaded.spec, host: &host, request: &request, log };
         Ok((creation.make(&loaded.raw, preserve, listen.env, &mut undo)?, notify))
@@ -112,6 +112,7 @@ fn notifications(entry: &Entry, spec: &mut Spec, request: &Request) -> Result<Op
 struct Undo<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
+    rdt: Option<plan::rdt::Record>,
     /// Hooks that must see the end of a container whose creation had begun.
     poststop: Option<(Vec<hooks::Hook>, Vec<u8>)>,
 }
@@ -123,7 +124,7 @@ impl Undo<'_> {
             let _ = c.kill_all(crate::sys::signal::SIGKILL);
             c.remove()
         });
-        match removed {
+        match removed.and(launch::rdt::remove(self.rdt.as_ref())) {
             Ok(()) => drop(self.entry.remove()),
             Err(left) => {
                 let id = &self.entry.id;
@@ -157,13 +158,16 @@ impl Creation<'_> {
         undo: &mut Undo<'_>,
     ) -> Result<(Record, Launched)> {
         let cgroup = self.plan_cgroup()?;
+        let rdt = self.linux().map(|l| plan::rdt::build(l, self.entry.id.as_str())).transpose()?.flatten();
         let mut record = self.intent(&cgroup)?;
+        record.rdt = rdt.as_ref().map(|r| r.record.clone());
         // Somebody else's cgroup must not come into the record: a delete would kill all in it.
         cgroup.check_free().within("unable to apply cgroup configuration")?;
         // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
         self.entry.save(&record)?;
         self.entry.save_config(raw)?;
         self.make_cgroup(&cgroup, &record, undo)?;
+        undo.rdt.clone_from(&record.rdt);
 
         let gate = self.gate()?;
         let state = record.hook_state();
@@ -179,6 +183,7 @@ impl Creation<'_> {
             preserve,
             gate,
             cgroup: &cgroup,
+            rdt,
             state,
             extra_env,
             filters: self.entry.filters(self.spec)?,
@@ -238,6 +243,7 @@ impl Creation<'_> {
             init: None,
             creator: Some(Init::of(process::getpid())?),
             cgroup: cgroup.record(),
+            rdt: None,
             no_new_keyring: self.request.no_new_keyring,
             own_pid_namespace: self.linux().is_some_and(new_pid),
         })

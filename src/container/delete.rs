@@ -9,6 +9,7 @@ use super::{Id, Record, Status};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 use crate::hooks;
+use crate::launch::rdt;
 use crate::log::Log;
 use crate::spec;
 use crate::sys::process::{self, Deadline};
@@ -157,6 +158,7 @@ fn destroy_until(entry: &Entry, record: &Record, deadline: Deadline, log: &Log) 
         }
         Err(e) => failures.push(e),
     }
+    failures.extend(rdt::remove(record.rdt.as_ref()).err());
     if failures.is_empty() {
         // The directory after the hooks: they may want to look at it. The hooks after the processes.
         let hooks = poststop_hooks(entry);

@@ -11,6 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::stats::Stats;
 use crate::cgroup::watch::{Changes, Oom, Wakes};
 use crate::error::{Context, Error, Kind, OnSys, Result};
+use crate::launch::rdt;
 use crate::log::Log;
 use crate::sys::fd;
 use crate::sys::process::{self, Deadline, Interest};
@@ -28,11 +29,12 @@ pub struct Event<'a> {
 /// What it uses now.
 pub fn stats(entry: &Entry) -> Result<Event<'_>> {
     let record = alive(entry)?;
-    event(entry, &Cgroup::from_record(&record.cgroup)?)
+    event(entry, &record, &Cgroup::from_record(&record.cgroup)?)
 }
 
-fn event<'a>(entry: &'a Entry, cgroup: &Cgroup) -> Result<Event<'a>> {
-    let data = cgroup.stats().within("unable to get container cgroup stats")?;
+fn event<'a>(entry: &'a Entry, record: &Record, cgroup: &Cgroup) -> Result<Event<'a>> {
+    let mut data = cgroup.stats().within("unable to get container cgroup stats")?;
+    data.intel_rdt = rdt::stats(record.rdt.as_ref()).within("unable to get container Intel RDT stats")?;
     Ok(Event { kind: "stats", id: entry.id.as_str(), data: Some(data) })
 }
 
@@ -75,7 +77,7 @@ pub fn follow(
             continue;
         }
         next = (next + interval).max(Instant::now());
-        match event(entry, &cgroup) {
+        match event(entry, &record, &cgroup) {
             Ok(e) if tell(&e)? => {}
             Ok(_) => return Ok(()),
             // The next may be better.

@@ -72,7 +72,13 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     drop(t);
     // Before the process exists: its end may come at once.
     let relay = if request.detach { None } else { Some(Relay::new()?) };
-    let target = Target { cgroup: &cgroup, subs: &subs, init: pid, may_be_frozen: request.ignore_paused };
+    let target = Target {
+        cgroup: &cgroup,
+        subs: &subs,
+        init: pid,
+        may_be_frozen: request.ignore_paused,
+        rdt: record.rdt.as_ref(),
+    };
     let joined = launch::join(plan, &target, log).within("unable to start container process")?;
     begin(joined, &target, request, relay, &record)
 }

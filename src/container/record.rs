@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup;
 use crate::error::{OnSys, Result};
 use crate::plan::hooks::HookState;
+use crate::plan::rdt;
 use crate::sys::process;
 
 /// `state.json` in the container's directory. Readers of another version refuse what they cannot know.
@@ -33,6 +34,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator: Option<Init>,
     pub cgroup: cgroup::Record,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<rdt::Record>,
     /// Its processes keep the keyring of who makes them.
     #[serde(default)]
     pub no_new_keyring: bool,

@@ -3,15 +3,18 @@
 use oci_spec::runtime::LinuxResources;
 use serde_json::Value;
 
+use super::record::Record;
 use super::store::Entry;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, compat};
+use crate::launch::rdt;
 use crate::log::Log;
+use crate::plan;
 use crate::spec::{self, rules};
 
 /// Sets what `change` names and leaves the rest; all of it or nothing. Device rules are never touched, as others may
 /// have changed them meanwhile (runc, for GPU plugins).
-pub fn update(entry: &Entry, change: &LinuxResources, log: &Log) -> Result<()> {
+pub fn update(entry: &Entry, change: &LinuxResources, schemata: &Schemata, log: &Log) -> Result<()> {
     check(change).map_err(Error::without_pointer)?;
     let _lock = entry.lock_limits()?;
     let record = entry.record()?;
@@ -35,8 +38,51 @@ pub fn update(entry: &Entry, change: &LinuxResources, log: &Log) -> Result<()> {
     for name in cgroup.without_meaning(&change) {
         log.warn(&format!("{name} has no meaning on this cgroup layout and is ignored"));
     }
-    cgroup.update(&change).map_err(Error::without_pointer)?;
+    let take_back = schemata.apply(&record)?;
+    if let Err(e) = cgroup.update(&change) {
+        take_back.into_iter().for_each(|back| back());
+        return Err(e.without_pointer());
+    }
     entry.save_limits(&after)
+}
+
+/// Lines for the container's resctrl group.
+#[derive(Debug, Default)]
+pub struct Schemata {
+    pub l3: Option<String>,
+    pub bandwidth: Option<String>,
+}
+
+impl Schemata {
+    /// In runc's words where there is nothing to change. Gives what takes it back.
+    fn apply(&self, record: &Record) -> Result<Option<impl FnOnce()>> {
+        let lines: String = self.l3.iter().chain(&self.bandwidth).map(|l| format!("{l}\n")).collect();
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        for (schema, feature, text) in [
+            (&self.l3, "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+            (&self.bandwidth, "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+        ] {
+            if schema.is_some() && !plan::rdt::is_there(feature) {
+                return Err(Error::unsupported(text));
+            }
+        }
+        // A line of another kind, or a second one, would change what the flag does not name.
+        let foreign = |line: &Option<String>, kind: &str| {
+            line.as_ref().is_some_and(|l| l.contains('\n') || !l.trim_start().starts_with(kind))
+        };
+        if foreign(&self.l3, "L3") || foreign(&self.bandwidth, "MB:") {
+            return Err(Error::new(Kind::Usage, "a schema is one line, of L3 or MB: as its flag says"));
+        }
+        match &record.rdt {
+            None => Err(Error::new(
+                Kind::WrongState,
+                "updating a non-existent Intel RDT configuration is not supported",
+            )),
+            Some(rdt) => rdt::change(rdt, &lines).map(Some),
+        }
+    }
 }
 
 /// What no kernel would take, before anything is written.

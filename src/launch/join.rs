@@ -11,6 +11,7 @@ use crate::handshake::{self, Main, Patience};
 use crate::init;
 use crate::log::Log;
 use crate::plan::join::{ForJoiner, ForMain, Plan};
+use crate::plan::rdt;
 use crate::plan::seccomp::{Call, Notify, permits};
 use crate::sys::process::{self, Birth, Child, Deadline};
 use crate::sys::{Errno, ns, sched, socket};
@@ -23,6 +24,7 @@ pub struct Target<'a> {
     pub init: i32,
     /// A frozen cgroup holds the process until it is thawed.
     pub may_be_frozen: bool,
+    pub rdt: Option<&'a rdt::Record>,
 }
 
 impl Target<'_> {
@@ -122,6 +124,7 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     };
     let listener = listener.map(|n| seccomp::take_listener(child.pidfd(), n)).transpose()?;
     prepare(&plan.main, child.pid())?;
+    super::rdt::join(target.rdt, child.pid())?;
     if plan.main.terminal && console.is_none() {
         return Err(Error::bug("the process is ready without its terminal"));
     }

@@ -5,6 +5,7 @@ pub mod idmap;
 pub mod join;
 pub mod netdev;
 pub mod notify;
+pub mod rdt;
 pub mod relay;
 pub mod seccomp;
 
@@ -81,6 +82,9 @@ fn converse(
     main.rlimits.iter().try_for_each(|l| l.apply(pid))?;
     if let Some(adj) = main.oom_score_adj {
         plan::exec::set_oom_score_adj(pid, adj)?;
+    }
+    if let Some(plan) = &main.rdt {
+        rdt::apply(plan, pid).within("unable to apply Intel RDT configuration")?;
     }
     let limits =
         || resources.map_or(Ok(()), |r| cgroup.apply(r).within("unable to apply cgroup configuration"));

@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod netdev;
 pub mod paths;
+pub mod rdt;
 pub mod rootfs;
 pub mod rootless;
 pub mod schedule;
@@ -57,6 +58,7 @@ pub struct ForMain {
     pub cgroup_owner: Option<u32>,
     pub oom_score_adj: Option<i32>,
     pub net_devices: Vec<netdev::NetDevice>,
+    pub rdt: Option<rdt::Rdt>,
     pub hooks: hooks::HostHooks,
     pub seccomp: Option<LinuxSeccomp>,
     /// The state root, where compiled filters are kept.
@@ -89,6 +91,8 @@ pub struct Options<'a> {
     pub preserve: u32,
     pub gate: Gate,
     pub cgroup: &'a Cgroup,
+    /// Planned before, for the container's record.
+    pub rdt: Option<rdt::Rdt>,
     pub state: hooks::HookState,
     /// LISTEN_FDS and the like: `NAME=value`, added to the program's environment.
     pub extra_env: Vec<String>,
@@ -103,7 +107,6 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let process = spec.process().as_ref().unwrap_or(&nobody);
     let linux =
         spec.linux().as_ref().ok_or_else(|| Error::spec("/linux", "linux property must not be empty"))?;
-    refuse_unbuilt(spec)?;
     let lsm = lsm::build(process, host.modules, warnings)?;
     let label = lsm::mount_label(linux, host.modules, warnings);
     let mut namespaces = namespaces::build(linux)?;
@@ -149,6 +152,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             )?,
             oom_score_adj: process.oom_score_adj(),
             net_devices: netdev::build(linux),
+            rdt: options.rdt,
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),
             filters: options.filters,
@@ -180,18 +184,6 @@ fn cgroup_owner(spec: &Spec, namespaces: &namespaces::Namespaces, uid: u32) -> O
     let managed = namespaces.init.new_cgroup && spec.mounts().iter().flatten().any(writable);
     // Root has it already.
     namespaces.maps.outside(idmap::Of::Uids, uid).filter(|owner| managed && *owner != 0)
-}
-
-/// Rooms that are not built yet refuse by name rather than leave something out in silence.
-fn refuse_unbuilt(spec: &Spec) -> Result<()> {
-    let Some(linux) = spec.linux() else { return Ok(()) };
-    let no = |what: &str, pointer: &str| {
-        Err(Error::unsupported(format!("{what} is not supported yet")).pointer(pointer))
-    };
-    if linux.intel_rdt().is_some() {
-        return no("Intel RDT", "/linux/intelRdt");
-    }
-    Ok(())
 }
 
 impl ForInit {

@@ -19,8 +19,8 @@ pub struct Stats {
     pub blkio: Blkio,
     /// By page size: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Not supported yet.
-    pub intel_rdt: BTreeMap<String, ()>,
+    /// Not the cgroup's: whoever asks adds it.
+    pub intel_rdt: serde_json::Map<String, serde_json::Value>,
     /// runc counts only interfaces that it has made itself, which it has not done for years.
     pub network_interfaces: Option<()>,
 }
