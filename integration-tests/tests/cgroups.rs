@@ -563,7 +563,12 @@ fn little_memory() {
             b.set("/linux/resources/memory", json!({"limit": limit, "swap": limit})).args(&["/bin/true"]);
             let begin = Instant::now();
             let out = b.run();
-            assert!(begin.elapsed() < patience(Duration::from_secs(5)), "{kilobytes}: {:?}", begin.elapsed());
+            // The kernel may look long for something to free.
+            assert!(
+                begin.elapsed() < patience(Duration::from_secs(15)),
+                "{kilobytes}: {:?}",
+                begin.elapsed()
+            );
             // Killed as it executes its program, it has no words left.
             if !matches!(out.status, 0 | 137) {
                 out.fails(&["memory limit", &limit.to_string()]);

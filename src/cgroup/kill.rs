@@ -32,7 +32,9 @@ pub fn all(cgroup: &Cgroup, signal: i32) -> Result<()> {
                 // What is still listed may be dying; or not be in that tree (v1); or be a process whose first thread
                 // has ended, which cgroup.kill passes over. A signal by pidfd reaches them all.
                 for n in 0..DYING_MS {
-                    if settled(main) {
+                    // One file tells of all below; who is in another hierarchy only must be looked for.
+                    let is_empty = dir.read_key("cgroup.events", "populated") != Ok(Some(1));
+                    if is_empty && (!is_v1 || settled(main)) {
                         return Ok(());
                     }
                     if n == 2 && is_v1 {

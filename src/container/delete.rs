@@ -17,6 +17,9 @@ use crate::sys::signal::SIGKILL;
 
 /// How long all of it may take, hooks apart.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What is left of it for directories, even if all of it went by until the processes were gone: each delete must get
+/// somewhere.
+const AT_LEAST: Duration = Duration::from_secs(2);
 /// How long a creation may go on that is to be undone by force: mostly it is over in no time, and then its caller
 /// hears that it succeeded.
 const GRACE: Duration = Duration::from_secs(1);
@@ -138,11 +141,12 @@ pub fn destroy(entry: &Entry, record: &Record, log: &Log) -> Result<()> {
 
 fn destroy_until(entry: &Entry, record: &Record, deadline: Deadline, log: &Log) -> Result<()> {
     let mut failures = Vec::new();
+    let enough = |deadline: Deadline| deadline.not_before(AT_LEAST);
     match Cgroup::from_record(&record.cgroup) {
         // The machine started anew: who is in a cgroup of that name now is somebody else, and so is the cgroup.
         Ok(c) if !record.is_of_this_boot() => {
             if c.all_pids().unwrap_or_default().is_empty() {
-                failures.extend(c.remove_until(deadline).err());
+                failures.extend(c.remove_until(enough(deadline)).err());
             } else {
                 log.warn(
                     "leaving the cgroup: the container is of an earlier boot, and others live there now",
@@ -154,7 +158,7 @@ fn destroy_until(entry: &Entry, record: &Record, deadline: Deadline, log: &Log) 
             if let Err(e) = c.kill_all(SIGKILL) {
                 log.debug(&format!("killing what is left: {e}"));
             }
-            failures.extend(c.remove_until(deadline).err());
+            failures.extend(c.remove_until(enough(deadline)).err());
         }
         Err(e) => failures.push(e),
     }

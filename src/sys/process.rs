@@ -433,6 +433,12 @@ impl Deadline {
         Self(self.0.into_iter().chain(other.0).min())
     }
 
+    /// This one, or after `d` where that is later.
+    pub fn not_before(self, d: Duration) -> Self {
+        let least = Self::after(d);
+        Self(self.0.zip(least.0).map(|(a, b)| a.max(b)))
+    }
+
     /// For poll(2): the time left, none for ever.
     pub fn left(&self) -> Option<Duration> {
         self.0.map(|t| t.saturating_duration_since(Instant::now()))
