@@ -525,6 +525,8 @@ fn more_than_the_parent_allows() {
         for (resources, parts) in [
             (json!({"cpu": {"cpus": "0-1"}}), ["cpuset.cpus", "0-1"]),
             (json!({"cpu": {"quota": 50_000}}), ["cpu.cfs_quota_us", "50000"]),
+            // A new cgroup has no real-time bandwidth that it could share.
+            (json!({"cpu": {"realtimeRuntime": 2000}}), ["cpu.rt_runtime_us", "2000"]),
         ] {
             let mut b = t.bundle();
             b.set("/linux/cgroupsPath", format!("/{}/box", t.token))
