@@ -153,6 +153,9 @@ pub fn weight(shares: u64) -> u64 {
     }
 }
 
+/// Limits that belong to no controller: `cgroup.max.depth` and so on.
+const OF_THE_CGROUP: [&str; 3] = ["max.depth", "max.descendants", "pressure"];
+
 fn unified(r: &LinuxResources) -> Result<Vec<Write>> {
     let mut entries: Vec<_> = r.unified().iter().flatten().collect();
     entries.sort();
@@ -163,6 +166,10 @@ fn unified(r: &LinuxResources) -> Result<Vec<Write>> {
             return refuse(format!("unified resource {key:?} must be a file name (no slashes)"));
         }
         match key.split_once('.') {
+            // Not cgroup.procs, say, with which a configuration would bring processes of the host into the container.
+            Some(("cgroup", rest)) if !OF_THE_CGROUP.contains(&rest) => refuse(format!(
+                "unified resource {key:?} is no limit: it moves, kills, stops or delegates processes"
+            )),
             Some((controller, rest)) if !controller.is_empty() && !rest.is_empty() && !key.contains('\0') => {
                 Ok(Write::new(controller.to_owned(), key.clone(), value, at))
             }
@@ -229,8 +236,8 @@ mod tests {
             ),
             (r#"{"rdma":{"a":{"hcaHandles":3}}}"#, vec!["rdma.max = a hca_handle=3"]),
             (
-                r#"{"unified":{"memory.high":"9","cpu.weight":"5","memory.min":"1"}}"#,
-                vec!["cpu.weight = 5", "memory.high = 9", "memory.min = 1"],
+                r#"{"unified":{"memory.high":"9","cpu.weight":"5","memory.min":"1","cgroup.max.depth":"2"}}"#,
+                vec!["cgroup.max.depth = 2", "cpu.weight = 5", "memory.high = 9", "memory.min = 1"],
             ),
         ] {
             assert_eq!(shown(json), Ok(want.iter().map(|s| (*s).to_owned()).collect()), "{json}");
@@ -269,6 +276,9 @@ mod tests {
             (r#"{"unified":{"a/b":"1"}}"#, "(config.json: /linux/resources/unified/a~1b)"),
             (r#"{"unified":{"foo":"1"}}"#, "must be in the form CONTROLLER.PARAMETER"),
             (r#"{"unified":{"..":"1"}}"#, "must be in the form CONTROLLER.PARAMETER"),
+            (r#"{"unified":{"cgroup.procs":"1"}}"#, "\"cgroup.procs\" is no limit"),
+            (r#"{"unified":{"cgroup.kill":"1"}}"#, "is no limit"),
+            (r#"{"unified":{"cgroup.subtree_control":"+cpu"}}"#, "is no limit"),
             (r#"{"unified":{"":"1"}}"#, "must be in the form CONTROLLER.PARAMETER"),
         ] {
             let e = shown(json).expect_err(json);
