@@ -87,6 +87,15 @@ soak: need-test $(installed) ## races and 10 000 lifecycles, with counters: hour
 itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc
 
+attacks: need-test $(installed) ## the attacks of the security bar in their long form: races and sweeps, an hour
+	RUNTIME="$(runtime)" ATTACKS=long integration-tests/run attacks:: crash:: $(ARGS)
+
+missing: need-test build ## all tests without openat2, clone3, … (integration-tests/missing.toml); ARGS='clone3:EPERM' chooses
+	ORLOP_BIN="$(binary)" integration-tests/missing $(ARGS)
+
+bites: need-test build ## writes docs/bites.md: what the attacks do to runc 1.1.5, to runc 1.5.2, to orlop
+	ORLOP_BIN="$(binary)" hack/bites >docs/bites.md
+
 validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, judged by its ledger
 	RUNTIME="$(runtime)" oci-validation/run $(ARGS)
 

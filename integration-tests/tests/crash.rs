@@ -1,5 +1,6 @@
 //! `create` killed at any moment: one `delete --force`, and nothing is left.
 
+use crate::attacks::rounds;
 use integration_tests::*;
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ fn killed_at_random_moments() {
     check(|t| {
         let b = rich(t);
         // Steps of 1.5 ms over the whole of a creation, in an order that is not time's.
-        for n in 0..24_u64 {
+        for n in rounds(24, 1400).map(u64::from) {
             let id = t.id();
             let call = b.call(&["create"], &id).spawn();
-            std::thread::sleep(Duration::from_micros((n * 7 % 24) * 1500));
+            std::thread::sleep(Duration::from_micros((n * 7 % 24) * 1500 + n / 24 * 25));
             call.signal(libc::SIGKILL);
             call.wait();
             t.rt(&["delete", "--force", &id]).ok();
@@ -34,10 +35,10 @@ fn killed_at_random_moments() {
 fn killed_during_start() {
     check(|t| {
         let b = rich(t);
-        for n in 0..8_u64 {
+        for n in rounds(8, 200).map(u64::from) {
             let c = b.create();
             let call = t.call(["start", &c.id]).spawn();
-            std::thread::sleep(Duration::from_micros(n * 800));
+            std::thread::sleep(Duration::from_micros(n % 8 * 800 + n / 8 * 30));
             call.signal(libc::SIGKILL);
             call.wait();
             c.delete_force();
@@ -50,11 +51,11 @@ fn killed_during_start() {
 fn killed_during_delete() {
     check(|t| {
         let b = rich(t);
-        for n in 0..8_u64 {
+        for n in rounds(8, 200).map(u64::from) {
             let c = b.create();
             c.start();
             let call = t.call(["delete", "--force", &c.id]).spawn();
-            std::thread::sleep(Duration::from_micros(n * 1500));
+            std::thread::sleep(Duration::from_micros(n % 8 * 1500 + n / 8 * 60));
             call.signal(libc::SIGKILL);
             call.wait();
             c.delete_force();
@@ -85,6 +86,8 @@ fn killed_at_each(t: &Case, calls: &str, last: u32) {
         skip!("no strace");
     }
     let b = rich(t);
+    // The long form ends where no such call is left.
+    let last = rounds(last, 10_000).end;
     for n in 1..=last {
         let id = t.id();
         let out = t.path("strace");

@@ -9,7 +9,7 @@ fn events(text: &str) -> Vec<Value> {
     serde_json::from_str(&list).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-fn steps<'a>(events: &'a [Value], role: u64) -> Vec<&'a str> {
+fn steps(events: &[Value], role: u64) -> Vec<&str> {
     let of = |e: &&Value| e["tid"] == role && e["ph"] != "M";
     events.iter().filter(of).map(|e| e["name"].as_str().unwrap()).collect()
 }

@@ -37,7 +37,15 @@ pub fn delete(store: &Store, id: &Id, force: bool, log: &Log) -> Result<()> {
     }
     let record = match entry.record() {
         Ok(r) => r,
-        // Reserved and never written down, or no longer readable.
+        // The record is written before the configuration: where only that is, it was lost, and processes may live.
+        Err(e) if e.kind() == Kind::NotFound && entry.config().is_ok() => {
+            let lost = Error::new(Kind::Host, format!("the record of container {id} is lost"));
+            return match force {
+                true => remove_damaged(&entry, &lost, deadline, log),
+                false => Err(lost.within(e.to_string()).hint("delete --force removes the container")),
+            };
+        }
+        // Reserved and never written down.
         Err(e) if e.kind() == Kind::NotFound => {
             entry.remove()?;
             return if force { Ok(()) } else { Err(e) };

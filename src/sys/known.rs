@@ -32,9 +32,15 @@ fn raw(nr: libc::c_long, a: [libc::c_long; 5]) -> Result<libc::c_long> {
     cvt(unsafe { libc::syscall(nr, a[0], a[1], a[2], a[3], a[4]) })
 }
 
-/// The first that answers with `why`: ENOSYS, or EPERM from a filter (or for want of the right to mount).
+/// These ask for the right to mount before they look at flags: EPERM from each of them is the kernel's own.
+const OF_MOUNTERS: [&str; 3] = ["move_mount", "fsopen", "fsmount"];
+
+/// The first that answers with `why`: ENOSYS, or EPERM from a filter.
 pub fn first_refused(why: Errno) -> Option<Call> {
-    NEEDED.into_iter().find(|c| (c.ask)().err() == Some(why))
+    let refused: Vec<Call> = NEEDED.into_iter().filter(|c| (c.ask)().err() == Some(why)).collect();
+    let may_not_mount = why == Errno::EPERM
+        && refused.iter().filter(|c| OF_MOUNTERS.contains(&c.name)).count() == OF_MOUNTERS.len();
+    refused.into_iter().find(|c| !(may_not_mount && OF_MOUNTERS.contains(&c.name)))
 }
 
 #[cfg(test)]

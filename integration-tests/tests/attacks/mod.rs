@@ -11,6 +11,7 @@ mod dev;
 mod identity;
 mod proc;
 mod races;
+mod scarce;
 mod state;
 mod targets;
 

@@ -34,8 +34,9 @@ impl Swap {
                 };
                 assert_eq!(r, 0, "renameat2: {}", std::io::Error::last_os_error());
                 times += 1;
-                // Long enough in one state for a whole creation to see it, short enough for any window.
-                if times % 64 == 0 {
+                // Long enough in one state to be taken for it, short enough for any window; an odd number, so that it is now
+                // the one state and now the other.
+                if times % 63 == 0 {
                     std::thread::sleep(Duration::from_micros(200));
                 }
             }
