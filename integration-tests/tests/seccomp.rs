@@ -143,6 +143,60 @@ fn unknown_system_calls_are_enosys() {
     });
 }
 
+/// A profile says what architectures it is for. Calls of others kill, whatever the default is.
+#[test]
+fn other_architectures() {
+    check(|t| {
+        let profile = |archs: &[&str], name: &str| {
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": archs,
+                "syscalls": [{"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]})
+        };
+        let run = |archs: &[&str], name: &str, words: &[&str]| {
+            let mut b = t.bundle();
+            b.set("/linux/seccomp", profile(archs, name)).probe(words);
+            let out = b.run();
+            (out.status, out.stdout)
+        };
+        // getpid is 20 on i386 and 39 elsewhere, where x32 sets a bit.
+        let (x32, killed) = ("1073741863", (159, String::new()));
+        for (archs, words, wanted) in [
+            (&["SCMP_ARCH_X86_64"][..], &["int80", "20"][..], None),
+            (&["SCMP_ARCH_X86_64"], &["syscalls", x32], None),
+            (&["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"], &["int80", "20"], Some("-28")),
+            (&["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"], &["syscalls", x32], Some("ENOSPC")),
+            (&[], &["syscalls", GETPID], Some("ENOSPC")),
+        ] {
+            let got = run(archs, "getpid", words);
+            match wanted {
+                None => assert_eq!(got, killed, "{archs:?} {words:?}"),
+                Some(text) => assert!(got.0 == 0 && got.1.contains(text), "{archs:?} {words:?}: {got:?}"),
+            }
+        }
+    });
+}
+
+/// Newer than the profile on each architecture by itself.
+#[test]
+fn unknown_system_calls_of_other_architectures() {
+    check(|t| {
+        let profile = json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 13,
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+            "syscalls": [{"names": everything_but(&["mkdir", "getuid"]), "action": "SCMP_ACT_ALLOW"}],
+        });
+        let run = |words: &[&str]| {
+            let mut b = t.bundle();
+            b.set("/linux/seccomp", profile.clone()).probe(words);
+            b.run().ok().facts()
+        };
+        // getuid is 24 there.
+        assert_eq!(run(&["int80", "24"])["returned"], -13);
+        assert_eq!(run(&["int80", "1000"])["returned"], -38);
+        assert_eq!(run(&["syscalls", "1000"])["1000"]["errno"], "ENOSYS");
+        assert_eq!(run(&["syscalls", "102"])["102"]["errno"], "EACCES");
+    });
+}
+
 /// The names of what the docker-sized profile allows and the probe needs.
 fn everything_but(without: &[&str]) -> Vec<&'static str> {
     ALLOWED.split_whitespace().filter(|n| !without.contains(n)).collect()
@@ -206,42 +260,69 @@ fn a_profile_of_dockers_size() {
     });
 }
 
+/// What busybox as a static program calls from its start to its end, and execve.
+const STRICT: &str = "execve exit_group write close_range brk arch_prctl set_tid_address set_robust_list rseq prlimit64 \
+    readlink readlinkat getrandom mprotect getuid geteuid prctl close mmap uname ioctl rt_sigaction";
+
+fn strict(more: &[&str]) -> Value {
+    let names: Vec<_> = STRICT.split_whitespace().chain(more.iter().copied()).collect();
+    json!({"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]})
+}
+
 /// The filter comes so late that it may forbid all that the runtime itself needs.
 #[test]
 fn almost_nothing_allowed() {
     check(|t| {
         let mut b = t.bundle();
-        b.args(&["/bin/true"]);
-        // What busybox as a static program calls from its start to its end, and execve.
-        let names = [
-            "execve",
-            "exit_group",
-            "write",
-            "close_range",
-            "brk",
-            "arch_prctl",
-            "set_tid_address",
-            "set_robust_list",
-            "rseq",
-            "prlimit64",
-            "readlink",
-            "readlinkat",
-            "getrandom",
-            "mprotect",
-            "getuid",
-            "geteuid",
-            "prctl",
-            "close",
-            "mmap",
-            "uname",
-            "ioctl",
-            "rt_sigaction",
-        ];
-        b.set(
-            "/linux/seccomp",
-            json!({"defaultAction": "SCMP_ACT_KILL_PROCESS", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": [{"names": names, "action": "SCMP_ACT_ALLOW"}]}),
-        );
-        b.run().ok();
+        b.args(&["/bin/true"]).set("/linux/seccomp", strict(&[]));
+        for nnp in [true, false] {
+            b.set("/process/noNewPrivileges", nnp);
+            b.run().ok();
+        }
+    });
+}
+
+/// For exec it is loaded before the process is born, unless it forbids what is left to do then.
+#[test]
+fn almost_nothing_allowed_to_exec() {
+    check(|t| {
+        for nnp in [true, false] {
+            let mut b = t.bundle();
+            b.args(&["/bin/sleep", "100"]).set("/linux/seccomp", strict(&["nanosleep", "clock_nanosleep"]));
+            b.set("/process/noNewPrivileges", nnp);
+            let c = b.create();
+            c.start();
+            t.call(["exec", &c.id, "/bin/true"]).run().ok();
+            let out = t.call(["exec", &c.id, "/bin/ls", "/"]).run();
+            assert_eq!(out.status, 159, "SIGSYS: {out}");
+            c.delete_force();
+        }
+    });
+}
+
+/// Between the filter and the program there is nothing.
+#[test]
+fn nothing_after_the_filter_but_execve() {
+    check(|t| {
+        let mut b = t.bundle();
+        b.args(&["/bin/true"]).set("/linux/seccomp", strict(&[]));
+        b.write();
+        let trace = t.path("strace");
+        t.call(["run", "--bundle"])
+            .args([&b.dir])
+            .args([t.id()])
+            .under(["strace", "-f", "-o", trace.to_str().unwrap(), "--"])
+            .run()
+            .ok();
+        let text = std::fs::read_to_string(&trace).unwrap();
+        let loads = |l: &&str| l.contains("seccomp(SECCOMP_SET_MODE_FILTER");
+        let line = text.lines().find(loads).unwrap_or_else(|| panic!("{text}"));
+        let pid = line.split_whitespace().next().unwrap();
+        let its_own = |l: &&str| l.starts_with(pid) && !l.contains(" resumed>");
+        let mut after = text.lines().skip_while(|l| !loads(l)).filter(its_own).skip(1);
+        let next = after.next().unwrap_or_default();
+        assert!(next.contains("execve(\"/bin/true\""), "{next}\n{text}");
     });
 }
 

@@ -136,9 +136,12 @@ impl Child {
         self.pidfd.as_fd()
     }
 
-    /// A process that another made for us (a sibling's child): known by pid, held by pidfd.
+    /// A process that another made for us (a sibling's child): known by pid, held by pidfd. ECHILD if it is not ours:
+    /// who told us may have been made to say anything.
     pub fn adopt(pid: Pid) -> Result<Self> {
-        Ok(Self { pid, pidfd: pidfd_open(pid)?, ours: true })
+        let pidfd = pidfd_open(pid)?;
+        wait_how(&pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;
+        Ok(Self { pid, pidfd, ours: true })
     }
 
     /// Not killed when dropped any more.
