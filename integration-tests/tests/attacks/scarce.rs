@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Success, or an error that is told; never a panic, a signal, silence.
 #[track_caller]
 fn ok_or_told(out: &Output) {
-    bites!(!out.killed && !out.stderr.contains("panic") && out.status != 134, "{out}");
+    assert!(!out.killed && !out.stderr.contains("panic") && out.status != 134, "{out}");
     assert!(
         out.status == 0 || !out.stderr.trim().is_empty() || !out.log.is_empty(),
         "failed in silence: {out}"
