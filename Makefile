@@ -44,7 +44,7 @@ help: ## this list
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: build debug install clean print-binary
+.PHONY: build debug manual install uninstall package clean print-binary
 build: ## the release binary, static; prints its size
 	@ORLOP_COMMIT=$(commit) cargo build --release --locked --bin orlop
 	@printf '%s: %s bytes (%s MiB)\n' "$(binary)" $$(stat -c %s "$(binary)") \
@@ -53,8 +53,34 @@ build: ## the release binary, static; prints its size
 debug: ## a binary with debug information
 	cargo build --locked --bin orlop
 
-install: build ## puts the release binary into DESTDIR/PREFIX/bin
+manual: ## man pages and shell completions, from the command line's own description, into out/manual
+	@rm -rf out/manual
+	cargo run --quiet --locked --release --package manual -- out/manual
+
+# Where what is installed goes, below PREFIX/share. The examples name the binary by its path.
+share = $(DESTDIR)$(PREFIX)/share
+zsh ?= zsh/site-functions
+examples = $(shell cd docs/examples && find . -type f | sort)
+
+install: build manual ## binary, man pages, completions, examples of clients' settings, into DESTDIR/PREFIX
 	install -D -m 755 "$(binary)" "$(DESTDIR)$(PREFIX)/bin/orlop"
+	install -d "$(share)/man/man8"
+	install -m 644 out/manual/man/man8/* "$(share)/man/man8"
+	install -D -m 644 out/manual/bash-completion/completions/orlop "$(share)/bash-completion/completions/orlop"
+	install -D -m 644 out/manual/fish/vendor_completions.d/orlop.fish "$(share)/fish/vendor_completions.d/orlop.fish"
+	install -D -m 644 out/manual/zsh/site-functions/_orlop "$(share)/$(zsh)/_orlop"
+	@for file in $(examples); do \
+		install -D -m 644 "docs/examples/$$file" "$(share)/doc/orlop/examples/$$file" && \
+		sed -i 's,/usr/local/bin/orlop,$(PREFIX)/bin/orlop,' "$(share)/doc/orlop/examples/$$file" || exit; \
+	done
+
+uninstall: ## removes what install put there
+	rm -f "$(DESTDIR)$(PREFIX)/bin/orlop" "$(share)"/man/man8/orlop{,-*}.8 "$(share)/$(zsh)/_orlop"
+	rm -f "$(share)/bash-completion/completions/orlop" "$(share)/fish/vendor_completions.d/orlop.fish"
+	rm -rf "$(share)/doc/orlop"
+
+package: build manual ## Debian's package, into out; ARGS=--test installs and removes it in a scratch root
+	hack/package $(ARGS)
 
 clean: ## removes what was built (not .cache: reference runtimes, clients, the suite)
 	cargo clean
@@ -66,7 +92,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients bench vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients bench fuzz replay vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -103,6 +129,13 @@ validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, 
 
 clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
+
+fuzz: ## libFuzzer on each target of hack/fuzz for a minute; ARGS='--seconds 5 config' and the like
+	@hack/setup build fuzz
+	hack/fuzz/run $(ARGS)
+
+replay: ## the fuzz targets on their seeds and random changes of those, without libFuzzer: seconds
+	cargo test --locked --package orlop-fuzz $(ARGS)
 
 bench: need-test build ## orlop beside crun and runc: times, memory, system calls; writes docs/performance.md, unless ARGS=--quick
 	ORLOP="$(binary)" hack/bench/run $(ARGS)

@@ -3,6 +3,19 @@
 //!
 //! Used by main and, for createContainer and startContainer hooks, by init.
 
+// Numbers and texts here are others': no index that may not be there, no sum that wraps, no id that a cast makes another's
+// (CVE-2026-30892).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+    )
+)]
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +54,7 @@ impl Hook {
         }
         let timeout = match hook.timeout() {
             None => None,
-            Some(s @ 1..) => Some(Duration::from_secs(s as u64)),
+            Some(s @ 1..) => Some(Duration::from_secs(s.unsigned_abs())),
             Some(s) => {
                 return Err(Error::new(
                     Kind::Spec,
@@ -72,6 +85,12 @@ pub fn run(hook: &Hook, state: &[u8], what: &str) -> Result<()> {
 pub fn run_in(hook: &Hook, cwd: Option<BorrowedFd<'_>>, state: &[u8], what: &str) -> Result<()> {
     let outcome = start_and_wait(hook, cwd, state);
     outcome.map_err(|e| e.at_stage(Stage::Hook)).within_with(|| format!("error running {what}"))
+}
+
+/// How long hooks with these timeouts may take altogether, and `more`; none where one of them is not bounded.
+pub fn patience(timeouts: impl IntoIterator<Item = Option<Duration>>, more: Duration) -> Option<Duration> {
+    // The largest that a configuration can say are more than fit together.
+    timeouts.into_iter().try_fold(more, |all, t| Some(all.saturating_add(t?)))
 }
 
 /// Runs a program of ours that is no hook: nothing on its standard input, and what it said in the error.
@@ -232,12 +251,21 @@ fn signal_text(n: i32) -> String {
         "alarm clock",
         "terminated",
     ];
-    let word = usize::try_from(n - 1).ok().and_then(|i| WORDS.get(i));
+    let word = n.checked_sub(1).and_then(|i| WORDS.get(usize::try_from(i).ok()?));
     word.map_or_else(|| format!("signal {n}"), |w| (*w).to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_largest_timeouts_together_are_for_ever() {
+        let (most, second) = (Some(Duration::from_secs(i64::MAX as u64)), Some(Duration::from_secs(1)));
+        assert_eq!(patience([most, most, most], Duration::from_secs(5)), Some(Duration::MAX));
+        assert_eq!(patience([second, second], Duration::from_secs(5)), Some(Duration::from_secs(7)));
+        assert_eq!(patience([second, None], Duration::from_secs(5)), None);
+        assert!(!Deadline::after(Duration::MAX).passed());
+    }
+
     use std::time::Instant;
 
     use super::*;
@@ -263,7 +291,8 @@ mod tests {
 
     /// What a hook prints; it must fail to be heard.
     fn printed(hook: &Hook, state: &[u8]) -> String {
-        let text = text(hook, state);
+        // An error is one line.
+        let text = text(hook, state).replace("\\n", "\n").replace("\\t", "\t");
         let text = text.split_once("stdout: ").unwrap().1;
         text.rsplit_once(", stderr: ").unwrap().0.to_owned()
     }

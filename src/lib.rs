@@ -18,13 +18,20 @@
 #![deny(unsafe_code)]
 #![cfg_attr(
     test,
-    // A test may stop at what it does not expect, makes its files as it likes, and its tables are types of their own.
     allow(
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
         clippy::disallowed_methods,
-        clippy::type_complexity
+        clippy::type_complexity,
+        clippy::unreachable,
+        clippy::get_unwrap,
+        clippy::unwrap_in_result,
+        clippy::panic_in_result_fn,
+        clippy::string_slice,
+        clippy::print_stdout,
+        clippy::print_stderr,
+        reason = "a test may stop at what it does not expect, makes its files as it likes, and its tables are types"
     )
 )]
 

@@ -9,7 +9,10 @@ fn run(args: Vec<std::ffi::OsString>) -> i32 {
     match orlop::start_up(&args) {
         Ok(()) => orlop::cli::main(args),
         Err(e) => {
-            eprintln!("{e}");
+            #[expect(clippy::print_stderr, reason = "where the one line of an error goes")]
+            {
+                eprintln!("{e}");
+            }
             1
         }
     }

@@ -14,6 +14,8 @@ set -Eeuo pipefail
 shopt -s inherit_errexit extglob
 
 clients=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# The configuration that users are shown.
+examples=$(cd "$clients/../../docs/examples" && pwd)
 client=$(basename "$0")
 scratch=/tmp/scratch   # a feature's own directory, empty when it begins
 image=/tmp/image       # what `image` made

@@ -10,7 +10,7 @@ mod leniency;
 mod list;
 mod pause;
 mod ps;
-mod quantity;
+pub mod quantity;
 mod resume;
 mod run;
 mod spec;
@@ -235,6 +235,23 @@ pub fn enters_container(args: &[OsString]) -> bool {
     args.iter().skip(1).any(|a| a == "run" || a == "create" || a == "exec")
 }
 
+/// The description of the command line: man pages and completions are made of it.
+pub fn command() -> Command {
+    Cli::command()
+}
+
+/// What a command line says, runc's leniencies included; `lean` as [`main`] reads it, which must come to the same.
+pub fn parse(args: Vec<OsString>, lean: bool) -> Result<Cli, clap::Error> {
+    let command = if lean { lean_command(&args) } else { Cli::command() };
+    let args = leniency::normalise(args, &command);
+    understand(command, &args)
+}
+
+fn understand(command: Command, args: &[OsString]) -> Result<Cli, clap::Error> {
+    let parsed = command.try_get_matches_from(args).or_else(|_| Cli::command().try_get_matches_from(args));
+    parsed.and_then(|m| Cli::from_arg_matches(&m))
+}
+
 /// Runs the verb. The value is the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
     let begun = trace::now();
@@ -243,8 +260,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
     if version::asked_for(&args) {
         return finish(version::print(), &Log::none(), 1);
     }
-    let parsed = command.try_get_matches_from(&args).or_else(|_| Cli::command().try_get_matches_from(&args));
-    let cli = match parsed.and_then(|m| Cli::from_arg_matches(&m)) {
+    let cli = match understand(command, &args) {
         Ok(cli) => cli,
         Err(e) => return usage(&e, &args),
     };

@@ -66,7 +66,7 @@ pub struct Created {
 pub fn create(store: &Store, id: &Id, mut request: Request, log: &Log) -> Result<Created> {
     // Before the first open of ours could take one of the numbers.
     let listen = listen_fds();
-    let preserve = request.preserve_fds + listen.count;
+    let preserve = request.preserve_fds.saturating_add(listen.count);
     check_preserved(request.preserve_fds, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
@@ -341,9 +341,10 @@ pub struct ListenFds {
 }
 
 pub fn listen_fds() -> ListenFds {
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
-    let count = match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        (Some(pid), Some(count)) if pid as i32 == process::getpid() && count <= 1024 => count,
+    let text = |name: &str| std::env::var(name).ok();
+    let pid = text("LISTEN_PID").and_then(|v| v.parse::<i32>().ok());
+    let count = match (pid, text("LISTEN_FDS").and_then(|v| v.parse::<u32>().ok())) {
+        (Some(pid), Some(count)) if pid == process::getpid() && count <= 1024 => count,
         _ => return ListenFds::default(),
     };
     if count == 0 {
@@ -356,8 +357,8 @@ pub fn listen_fds() -> ListenFds {
 
 /// Inherited, not just open: a number that the caller has not may be one of ours by now.
 pub fn check_preserved(preserve: u32, listen: u32) -> Result<()> {
-    for n in 3..3 + listen + preserve {
-        if !fd::is_inherited(n as i32) {
+    for n in crate::init::preserved(listen.saturating_add(preserve)) {
+        if !fd::is_inherited(n) {
             return Err(Error::new(
                 Kind::Usage,
                 format!("unable to stat preserved-fd {n} (of {preserve}): it is not open"),

@@ -16,6 +16,9 @@ use crate::log::Log;
 use crate::sys::fd;
 use crate::sys::process::{self, Deadline, Interest};
 
+/// Nobody waits longer, and no clock ends so soon.
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// One line of the output: runc's `types.Event`.
 #[derive(Debug, Serialize)]
 pub struct Event<'a> {
@@ -61,7 +64,8 @@ pub fn follow(
     if watch.oom.is_none() {
         log.warn("memory controller missing: nobody tells when memory runs out");
     }
-    let mut next = Instant::now() + interval;
+    let after = |t: Instant| t.checked_add(interval.min(YEAR)).unwrap_or(t);
+    let mut next = after(Instant::now());
     loop {
         let listening = watch.wait(next)?;
         // Before the end is looked for, of which it may be the cause.
@@ -76,7 +80,7 @@ pub fn follow(
         if Instant::now() < next {
             continue;
         }
-        next = (next + interval).max(Instant::now());
+        next = after(next).max(Instant::now());
         match event(entry, &record, &cgroup) {
             Ok(e) if tell(&e)? => {}
             Ok(_) => return Ok(()),
@@ -113,8 +117,8 @@ impl<'c> Watch<'c> {
     /// Until something happens, `next` at the latest. False when nobody can read our output any more.
     fn wait(&mut self, next: Instant) -> Result<bool> {
         // Without init and without news of the rest, the rest is looked after every second.
-        let look = if self.init.is_none() { Instant::now() + Duration::from_secs(1) } else { next };
-        let left = next.min(look).saturating_duration_since(Instant::now());
+        let left = next.saturating_duration_since(Instant::now());
+        let left = if self.init.is_none() { left.min(Duration::from_secs(1)) } else { left };
         let reader = fd::borrow_standard(1).on("use", "standard output")?;
         let mut fds: Vec<(BorrowedFd<'_>, Interest)> = vec![(reader, Interest::Gone)];
         fds.extend(self.init.as_ref().map(|fd| (fd.as_fd(), Interest::Readable)));

@@ -52,7 +52,7 @@ pub struct Request {
 /// The program's exit status, or 0 when detached. Takes no lock: many may run at once, and other verbs beside them.
 pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
     let listen = create::listen_fds();
-    let preserve = request.preserve_fds + listen.count;
+    let preserve = request.preserve_fds.saturating_add(listen.count);
     create::check_preserved(request.preserve_fds, listen.count)?;
     fd::cloexec_all_but(&crate::init::preserved(preserve)).on("close on exec", "inherited descriptors")?;
 
@@ -170,7 +170,7 @@ fn apply_flags(process: &mut Process, request: &Request) -> Result<()> {
 
 /// `UID[:GID]`, decimal and nothing else: what cannot be understood must not become an id (CVE-2026-30892), and
 /// (uid_t)-1 would leave root's (CVE-2016-3697 is why names are not looked up).
-fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+pub fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |what: &str, digits: &str| {
         let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let id = digits.parse().ok().filter(|id| decimal && *id != u32::MAX);
@@ -199,7 +199,7 @@ fn cap_bits(names: &[String], log: &Log) -> Caps {
     bits
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "each is needed once")]
 fn plan(
     container: &Spec,
     process: &Process,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup;
-use crate::error::{OnSys, Result};
+use crate::error::{Error, Kind, OnSys, Result};
 use crate::plan::hooks::HookState;
 use crate::plan::rdt;
 use crate::sys::process;
@@ -62,6 +62,19 @@ impl Init {
 
 impl Record {
     pub const VERSION: u32 = 1;
+
+    /// Reads it from its text; `shown` is the file's name for the error.
+    pub fn parse(text: &[u8], shown: impl std::fmt::Display) -> Result<Self> {
+        let record: Self = serde_json::from_slice(text).map_err(|e| {
+            Error::new(Kind::Host, format!("{shown} is damaged: {e}"))
+                .hint("delete --force removes the container")
+        })?;
+        if record.version != Self::VERSION {
+            let text = format!("{shown} has version {}, not {}", record.version, Self::VERSION);
+            return Err(Error::new(Kind::Host, text));
+        }
+        Ok(record)
+    }
 
     /// Pids and cgroups of an earlier boot mean nothing now.
     pub fn is_of_this_boot(&self) -> bool {

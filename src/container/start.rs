@@ -32,12 +32,9 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
     }
     let config = spec::parse_config(entry.config()?)?;
     let hooks = config.spec.hooks().as_ref();
-    let unbounded = hooks
-        .and_then(|h| h.start_container().as_ref())
-        .is_some_and(|l| l.iter().any(|h| h.timeout().is_none()));
-    let extra: u64 = hooks
-        .and_then(|h| h.start_container().as_ref())
-        .map_or(0, |l| l.iter().filter_map(|h| h.timeout()).map(|t| t.max(0) as u64).sum());
+    let seconds = |t: i64| Duration::from_secs(t.unsigned_abs());
+    let timeouts = hooks.and_then(|h| h.start_container().as_ref()).into_iter().flatten();
+    let patience = hooks::patience(timeouts.map(|h| h.timeout().map(seconds)), PATIENCE);
 
     let notify = match notify::asked_for() {
         Some(host) => Proxy::listen(entry.dir(), host)?,
@@ -52,8 +49,7 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         Err(Errno::ECONNREFUSED) => return wrong("cannot start a container that has stopped"),
         r => r.on("connect to", "the container's init")?,
     };
-    let deadline =
-        if unbounded { Deadline::never() } else { Deadline::after(PATIENCE + Duration::from_secs(extra)) };
+    let deadline = patience.map_or(Deadline::never(), Deadline::after);
     let mut link = Main::over(knock);
     let cgroup = Cgroup::from_record(&record.cgroup)?;
     let patience = Patience { deadline, look: &|| cgroup.check_not_frozen_above() };

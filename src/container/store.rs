@@ -205,17 +205,7 @@ impl Entry {
                 r => r.on("open", shown.display())?,
             };
         let text = fs::read_all(fd, 16 << 20).on("read", shown.display())?;
-        let record: Record = serde_json::from_slice(&text).map_err(|e| {
-            Error::new(Kind::Host, format!("{} is damaged: {e}", shown.display()))
-                .hint("delete --force removes the container")
-        })?;
-        if record.version != Record::VERSION {
-            return Err(Error::new(
-                Kind::Host,
-                format!("{} has version {}, not {}", shown.display(), record.version, Record::VERSION),
-            ));
-        }
-        Ok(record)
+        Record::parse(&text, shown.display())
     }
 
     /// The configuration as it was when the container was created.

@@ -214,9 +214,30 @@ pub fn errno_text(errno: Errno) -> String {
     }
 }
 
+/// Names of files and keys come from others: what they hold must not begin a line of its own in a log, or speak to a
+/// terminal.
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        let mut rest = s;
+        while let Some(at) = rest.find(char::is_control) {
+            let (before, from) = rest.split_at(at);
+            self.0.write_str(before)?;
+            let mut chars = from.chars();
+            if let Some(c) = chars.next() {
+                write!(self.0, "{}", c.escape_default())?;
+            }
+            rest = chars.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let e = &self.0;
+        use fmt::Write;
+        let (e, f) = (&self.0, &mut OneLine(f));
         for w in e.within.iter().rev() {
             write!(f, "{}: ", Cut(w))?;
         }
@@ -327,6 +348,14 @@ mod tests {
         let text = e.to_string();
         assert!(text.len() < 9000 && text.matches("[...]").count() == 3, "{}", text.len());
         assert!(text.starts_with('y') && text.ends_with("/x)"));
+    }
+
+    #[test]
+    fn what_others_wrote_begins_no_line_and_speaks_to_no_terminal() {
+        let e =
+            Error::sys("open", "/a\nb\x1b[2Jü", Errno::ENOENT).pointer("/annotations/x\r").within("\u{9b}");
+        let want = r"\u{9b}: open /a\nb\u{1b}[2Jü: no such file or directory (config.json: /annotations/x\r)";
+        assert!(e.to_string().starts_with(want), "{e}");
     }
 
     #[test]

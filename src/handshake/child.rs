@@ -61,7 +61,7 @@ impl Line {
         if n == 0 {
             return Err(gone(None));
         }
-        let (tag, body) = parse(&buf[..n])?;
+        let (tag, body) = parse(buf.get(..n).unwrap_or_default())?;
         if tag != wanted {
             return Err(Error::bug(format!("handshake: {tag:?} where {wanted:?} was due")));
         }

@@ -105,7 +105,7 @@ impl Main {
             if n == 0 {
                 return Ok(Answer::Gone);
             }
-            match parse(&self.buf[..n])? {
+            match parse(self.buf.get(..n).unwrap_or_default())? {
                 (Tag::Mounted, _) => return Ok(Answer::Mounted),
                 (Tag::Ready, body) => {
                     return Ok(Answer::Ready(body.first_chunk().map(|n| i32::from_ne_bytes(*n))));

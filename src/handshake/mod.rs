@@ -20,6 +20,19 @@
 //! Children use write(2) and read(2), but for a terminal, which comes before the filter: one that notifies must not catch
 //! the word without which nobody could answer it.
 
+// Numbers and texts here are others': no index that may not be there, no sum that wraps, no id that a cast makes another's
+// (CVE-2026-30892).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+    )
+)]
+
 mod child;
 mod main;
 
@@ -76,7 +89,7 @@ impl Tag {
 const MAX_FRAME: usize = 64 << 10;
 
 fn frame(tag: Tag, body: &[u8]) -> Vec<u8> {
-    let mut f = Vec::with_capacity(1 + body.len());
+    let mut f = Vec::with_capacity(body.len().saturating_add(1));
     f.push(tag as u8);
     f.extend_from_slice(body);
     f
@@ -89,7 +102,7 @@ fn parse(bytes: &[u8]) -> Result<(Tag, &[u8])> {
 }
 
 fn encode_program(p: &Program) -> Vec<u8> {
-    let mut body = Vec::with_capacity(5 + p.code.len());
+    let mut body = Vec::with_capacity(p.code.len().saturating_add(5));
     body.extend_from_slice(&p.flags.to_ne_bytes());
     body.push(p.early.into());
     body.extend_from_slice(&p.code);

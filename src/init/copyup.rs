@@ -33,7 +33,7 @@ fn copy_dir(from: OwnedFd, to: BorrowedFd<'_>, depth: usize) -> Result<()> {
             fs::mkdirat(to, &name, 0o700)?;
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
             let (inner, made) = (fs::openat(&from, &name, flags, 0)?, fs::openat(to, &name, flags, 0)?);
-            copy_dir(inner, made.as_fd(), depth + 1)?;
+            copy_dir(inner, made.as_fd(), depth.saturating_add(1))?;
             own(&made, &stat)?;
         } else if stat.is_file() {
             let source =

@@ -53,7 +53,7 @@ pub fn enter_cwd(program: &Program, as_user: bool, done: &mut bool) -> Result<()
 /// The file that execve(2) gets, found as the shell would, with runc's words where it is not: Docker and Podman read
 /// exit status 126 and 127 out of them.
 pub fn find(program: &Program) -> Result<CString> {
-    let name = &program.argv[0];
+    let name = program.argv.first().ok_or_else(|| Error::bug("a program without a name"))?;
     let shown = name.to_string_lossy().into_owned();
     let fail = |why: String, kind: Kind| {
         Error::new(kind, format!("exec: {shown:?}: {why}")).pointer("/process/args/0")
@@ -123,9 +123,10 @@ fn home_of(root: &Root, uid: u32) -> Option<Vec<u8>> {
     let text = fs::read_all(root.open_for_reading(Path::new("/etc/passwd")).ok()?, CAP).ok()?;
     let wanted = uid.to_string();
     text.split(|b| *b == b'\n').find_map(|line| {
-        let fields: Vec<_> = line.splitn(7, |b| *b == b':').collect();
-        let home = (fields.len() >= 6 && fields[2] == wanted.as_bytes()).then(|| fields[5].to_vec())?;
-        (!home.is_empty()).then_some(home)
+        let mut fields = line.split(|b| *b == b':');
+        let is_wanted = fields.nth(2)? == wanted.as_bytes();
+        let home = fields.nth(2)?;
+        (is_wanted && !home.is_empty()).then(|| home.to_vec())
     })
 }
 

@@ -9,7 +9,7 @@ use crate::sys::{Errno, fd};
 
 /// The caller's preserved descriptors: 3, 4, … `count` of them.
 pub fn preserved(count: u32) -> Vec<RawFd> {
-    (3..3 + count as RawFd).collect()
+    (3..).take(usize::try_from(count).unwrap_or(0)).collect()
 }
 
 /// Closed, not just close-on-exec: the kernel looks up the program and its interpreter before close-on-exec acts

@@ -51,7 +51,7 @@ pub fn wait(gate: Gate, link: &Child<'_, Ready>, for_agent: Option<OwnedFd>) -> 
 fn obey(signals: &mut Watch) -> Result<()> {
     while let Some(n) = signals.next().map_err(|e| Error::sys("read", "signals", e).of_kind(Kind::Host))? {
         if signal::asks_for_an_end(n) {
-            process::exit_now(128 + n);
+            process::exit_now(n.saturating_add(128));
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ impl Labels {
     /// Of what is executed next. Before no_new_privs and the filter: both may be in the way of it.
     pub fn of_program(&mut self) -> Result<()> {
         if let Some(attr) = self.apparmor.take() {
-            let profile = attr.label["exec ".len()..].to_owned();
+            let profile = attr.label.strip_prefix("exec ").unwrap_or(&attr.label).to_owned();
             attr.write().map_err(|e| of_profile(e, &profile))?;
         }
         self.selinux.take().map_or(Ok(()), Attr::write).map_err(of_label)

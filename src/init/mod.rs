@@ -4,6 +4,19 @@
 //! that it was given or on the container's root; the order is what makes them safe, so each says why it stands where
 //! it stands.
 
+// Numbers and texts here are others': no index that may not be there, no sum that wraps, no id that a cast makes another's
+// (CVE-2026-30892).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+    )
+)]
+
 mod console;
 mod copyup;
 mod devices;
@@ -18,7 +31,7 @@ mod lsm;
 mod mounts;
 mod paths;
 mod root;
-mod rootfs;
+pub mod rootfs;
 mod schedule;
 mod seccomp;
 mod session;

@@ -76,7 +76,7 @@ impl Root {
     fn walk(&self, path: &Path, make: Make, plain: bool) -> Result<OwnedFd> {
         let mut todo: VecDeque<OsString> = components(path);
         let mut way: Vec<OwnedFd> = Vec::new();
-        let mut links = 0;
+        let mut links = 0_usize;
         while let Some(name) = todo.pop_front() {
             if name == ".." {
                 way.pop();
@@ -93,7 +93,7 @@ impl Root {
             };
             let stat = fs::fstat(&fd)?;
             if stat.is_link() {
-                links += 1;
+                links = links.saturating_add(1);
                 if plain || links > MAX_LINKS {
                     return Err(Errno::ELOOP);
                 }

@@ -110,7 +110,7 @@ fn hide_kernel_mounts(root: &Root) -> Result<()> {
 }
 
 /// Where procfs and sysfs are mounted outside the tree of the mount `ours`: proc_pid_mountinfo(5).
-fn foreign_kernel_mounts(table: &str, ours: u64) -> Vec<String> {
+pub fn foreign_kernel_mounts(table: &str, ours: u64) -> Vec<String> {
     let mut inside = std::collections::HashSet::from([ours]);
     let mut found = Vec::new();
     let mut lines: Vec<(u64, u64, &str, &str)> = Vec::new();

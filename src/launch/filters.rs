@@ -105,7 +105,7 @@ fn make_room(dir: &OwnedFd) -> Result<()> {
         .map(|name| (fs::lstatat(dir, &name).map_or(Duration::ZERO, |s| s.modified), name))
         .collect();
     aged.sort();
-    for (_, name) in aged.iter().take(aged.len() - LEFT) {
+    for (_, name) in aged.iter().take(aged.len().saturating_sub(LEFT)) {
         match fs::unlinkat(dir, name) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => return Err(e),
@@ -124,19 +124,15 @@ fn hash(parts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
-fn bytes(key: &[u8], program: &[u8]) -> Vec<u8> {
-    let mut all = Vec::with_capacity(HEAD + key.len() + program.len());
-    all.extend_from_slice(MAGIC);
-    all.extend_from_slice(&(key.len() as u32).to_ne_bytes());
-    all.extend_from_slice(&(program.len() as u32).to_ne_bytes());
-    all.extend_from_slice(&hash(&[key, program]).to_ne_bytes());
-    all.extend_from_slice(key);
-    all.extend_from_slice(program);
-    all
+pub fn bytes(key: &[u8], program: &[u8]) -> Vec<u8> {
+    // What is too long for its length is not whole when it is read.
+    let length = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX).to_ne_bytes();
+    let sum = hash(&[key, program]).to_ne_bytes();
+    [MAGIC.as_slice(), &length(key), &length(program), &sum, key, program].concat()
 }
 
 /// The program of a file, if it is whole, made from this key, and a program.
-fn parse<'a>(bytes: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+pub fn parse<'a>(bytes: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (key_length, rest) = rest.split_first_chunk::<4>()?;
     let (program_length, rest) = rest.split_first_chunk::<4>()?;

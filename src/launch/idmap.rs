@@ -58,7 +58,10 @@ fn advice(maps: &IdMaps, of: Of) -> String {
         .find(|(_, first, count)| !((*first, *count) == (id, 1) || within(*first, *count, &granted)))
     {
         Some((_, first, count)) => {
-            let has: Vec<String> = granted.iter().map(|(f, n)| format!("{f} to {}", f + n - 1)).collect();
+            let has: Vec<String> = granted
+                .iter()
+                .map(|(f, n)| format!("{f} to {}", f.saturating_add(n.saturating_sub(1))))
+                .collect();
             let has = if has.is_empty() { "nothing".into() } else { has.join(", ") };
             format!(
                 "{} gives {user} {has}: map those, or have root add the line {user}:{first}:{count}",
@@ -85,7 +88,8 @@ fn grants(table: &str, user: &str, uid: &str) -> Vec<(u64, u64)> {
 }
 
 fn within(first: u32, count: u32, granted: &[(u64, u64)]) -> bool {
-    let (first, end) = (u64::from(first), u64::from(first) + u64::from(count));
+    let first = u64::from(first);
+    let end = first.saturating_add(count.into());
     granted.iter().any(|(f, n)| *f <= first && end <= f.saturating_add(*n))
 }
 

@@ -1,5 +1,18 @@
 //! The host side of the handshake: from a plan to an init that is ready.
 
+// Numbers and texts here are others': no index that may not be there, no sum that wraps, no id that a cast makes another's
+// (CVE-2026-30892).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+    )
+)]
+
 pub mod filters;
 pub mod idmap;
 pub mod join;
@@ -45,13 +58,11 @@ pub fn launch(
     log: &Log,
 ) -> Result<Launched> {
     let Plan { mut main, init } = plan;
-    let init_hooks_bounded = init.hooks.create_container.iter().all(|h| h.timeout.is_some());
-    let hook_time: Duration = init.hooks.create_container.iter().filter_map(|h| h.timeout).sum();
+    let patience = hooks::patience(init.hooks.create_container.iter().map(|h| h.timeout), PATIENCE);
     let (mut link, child) = give_birth(&mut main, init, cgroup)?;
     let look = || cgroup.check_not_frozen_above();
     let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
-        let deadline =
-            if init_hooks_bounded { Deadline::after(PATIENCE + hook_time) } else { Deadline::never() };
+        let deadline = patience.map_or(Deadline::never(), Deadline::after);
         expect(link, Phase::Ready, "preparing the program", Patience { deadline, look: &look }, console)
     });
     match done {

@@ -160,7 +160,8 @@ impl Console {
             }
             Ok(n) => {
                 // A reader that is gone must not kill us before the exit status is known.
-                fd::borrow_standard(1).is_ok_and(|out| fs::write_all(out, &buf[..n]).is_ok())
+                fd::borrow_standard(1)
+                    .is_ok_and(|out| fs::write_all(out, buf.get(..n).unwrap_or_default()).is_ok())
             }
         }
     }
@@ -178,7 +179,7 @@ impl Console {
                 }
             }
             Ok(n) => {
-                self.pending.extend_from_slice(&buf[..n]);
+                self.pending.extend_from_slice(buf.get(..n).unwrap_or_default());
                 self.flush();
             }
             Err(Errno::EAGAIN) => {}

@@ -73,7 +73,7 @@ pub fn build(
         let host = HostHooks { state: state.clone(), ..HostHooks::default() };
         return Ok((host, ContainerHooks { state: state.clone(), ..ContainerHooks::default() }));
     };
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "prestart is, and is still used by everybody")]
     let prestart = h.prestart().as_ref();
     let host = HostHooks {
         prestart: list(prestart, "prestart")?,

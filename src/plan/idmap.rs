@@ -176,7 +176,7 @@ pub fn build(
         let mut text = String::new();
         for (i, m) in list.iter().enumerate() {
             // Ids end below 2^32 - 1, which means "no id".
-            let fits = |first: u32| u64::from(first) + u64::from(m.size()) <= u64::from(u32::MAX);
+            let fits = |first: u32| first.checked_add(m.size()).is_some();
             if m.size() == 0 || !fits(m.container_id()) || !fits(m.host_id()) {
                 return Err(Error::spec(
                     format!("{place}/{i}"),

@@ -92,7 +92,7 @@ pub fn keyring(id: &str, new: bool) -> Option<CString> {
 /// sysctl(8)'s rule: the first separator tells which of `.` and `/` separates; the other one stands for itself.
 fn sysctl_path(key: &str) -> Result<PathBuf> {
     let dots = match key.find(['.', '/']) {
-        Some(i) => key.as_bytes()[i] == b'.',
+        Some(i) => key.as_bytes().get(i) == Some(&b'.'),
         None => true,
     };
     let path: String = if dots {

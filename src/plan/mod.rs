@@ -1,6 +1,19 @@
 //! Everything decided before the first clone: [`Spec`](oci_spec::runtime::Spec) and [`Host`](crate::host::Host) in,
 //! one envelope for each process out. A plan is consumed by its launch; it cannot be run twice.
 
+// Numbers and texts here are others': no index that may not be there, no sum that wraps, no id that a cast makes another's
+// (CVE-2026-30892).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+    )
+)]
+
 pub mod console;
 pub mod devices;
 pub mod exec;

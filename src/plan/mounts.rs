@@ -120,10 +120,11 @@ fn words(data: &str) -> Vec<&str> {
     while !rest.is_empty() {
         let label = CONTEXTS.iter().find_map(|k| rest.strip_prefix(k)?.strip_prefix("=\""));
         // Where the label begins, so that its commas are passed over.
-        let from = label.map_or(0, |l| rest.len() - l.len() + l.find('"').unwrap_or(l.len()));
-        let end = rest[from..].find(',').map_or(rest.len(), |i| from + i);
-        all.push(&rest[..end]);
-        rest = rest.get(end + 1..).unwrap_or_default();
+        let passed = label.and_then(|l| l.split_once('"').map(|(_, after)| after).or(Some("")));
+        let end = passed.unwrap_or(rest).split_once(',').map(|(_, after)| after);
+        let length = rest.len().saturating_sub(end.map_or(0, |after| after.len().saturating_add(1)));
+        all.push(rest.get(..length).unwrap_or_default());
+        rest = end.unwrap_or_default();
     }
     all.retain(|o| !o.is_empty());
     all
@@ -301,7 +302,7 @@ impl Dress {
             self.set(&tree, attr, source)?;
         }
         if let Some((userns, recursive)) = &self.idmap {
-            let attr = Attr { set: mount::ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Attr::default() };
+            let attr = Attr::idmap(userns);
             mount::set_attr(&tree, attr, *recursive)
                 .on("idmap", &path)
                 .map_err(|e| match e.errno() {

@@ -410,7 +410,7 @@ fn action_text(action: &str) -> String {
 fn known_capability(name: &str) -> bool {
     let name = name.to_uppercase();
     let bare = name.trim_start_matches("CAP_");
-    CAPABILITIES.iter().any(|c| &c[4..] == bare)
+    CAPABILITIES.iter().any(|c| c.strip_prefix("CAP_") == Some(bare))
 }
 
 /// In the kernel's order of numbers.

@@ -141,8 +141,8 @@ pub fn of_error(text: &[u8], e: &JsonError) -> (usize, String) {
 /// What the parser said, without the place.
 pub fn words(e: &JsonError) -> String {
     let text = e.to_string();
-    match text.rfind(" at line ") {
-        Some(at) => text[..at].to_owned(),
+    match text.rsplit_once(" at line ") {
+        Some((said, _)) => said.to_owned(),
         None => text,
     }
 }

@@ -328,14 +328,11 @@ fn env(f: &Facts<'_>, out: &mut Findings) {
 }
 
 fn env_entry(at: impl Display, entry: &str, out: &mut Findings) {
-    match entry.find('=') {
+    match entry.split_once('=') {
         None => out.wrong(at, format!("invalid environment variable: missing '=' in {entry:?}")),
-        Some(0) => out.wrong(at, "invalid environment variable: name cannot be empty"),
-        Some(end) if entry.contains('\0') => {
-            out.wrong(
-                at,
-                format!("invalid environment variable {:?}: contains nul byte (\\x00)", &entry[..end]),
-            );
+        Some(("", _)) => out.wrong(at, "invalid environment variable: name cannot be empty"),
+        Some((name, _)) if entry.contains('\0') => {
+            out.wrong(at, format!("invalid environment variable {name:?}: contains nul byte (\\x00)"));
         }
         Some(_) => {}
     }
@@ -613,7 +610,7 @@ fn idmapped_mounts(f: &Facts<'_>, out: &mut Findings) {
 
 fn hooks(f: &Facts<'_>, out: &mut Findings) {
     let Some(h) = f.spec.and_then(|s| s.hooks().as_ref()) else { return };
-    #[allow(deprecated)] // prestart is, and is still used by everybody
+    #[allow(deprecated, reason = "prestart is, and is still used by everybody")]
     let kinds: [(&str, &Option<Vec<Hook>>); 6] = [
         ("prestart", h.prestart()),
         ("createRuntime", h.create_runtime()),
@@ -1063,7 +1060,7 @@ fn seccomp(f: &Facts<'_>, out: &mut Findings) {
     }
 }
 
-#[allow(deprecated)]
+#[allow(deprecated, reason = "what runc warns about too")]
 fn kernel_memory(f: &Facts<'_>, out: &mut Findings) {
     let Some(m) = f.resources().and_then(|r| r.memory().as_ref()) else { return };
     if m.kernel().is_some() || m.kernel_tcp().is_some() {

@@ -22,6 +22,11 @@ pub struct Attr {
 }
 
 impl Attr {
+    /// Ids as the maps of this user namespace have them.
+    pub fn idmap(userns: &OwnedFd) -> Self {
+        Self { set: ATTR_IDMAP, userns: userns.as_raw_fd() as u64, ..Self::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

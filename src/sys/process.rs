@@ -154,6 +154,7 @@ impl Child {
             // Out of descriptors: the old one serves, its drop only closes it.
             Err(_) => {
                 let fd = self.pidfd.as_raw_fd();
+                #[expect(clippy::mem_forget, reason = "what would be dropped is handed out")]
                 std::mem::forget(self);
                 // SAFETY: `self` was forgotten, so this is the only owner.
                 (pid, unsafe { OwnedFd::from_raw_fd(fd) })

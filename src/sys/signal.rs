@@ -121,7 +121,7 @@ pub fn parse(text: &str) -> Option<i32> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset =
-        |s: &str| if s.is_empty() { Some(0) } else { s[1..].parse::<i32>().ok().filter(|n| *n >= 0) };
+        |s: &str| if s.is_empty() { Some(0) } else { s.get(1..)?.parse::<i32>().ok().filter(|n| *n >= 0) };
     let real_time = |n: i32| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&n).then_some(n);
     match name {
         "IOT" => Some(libc::SIGIOT),

@@ -38,8 +38,8 @@ fn cpu(read: Read<'_>) -> Result<Cpu> {
     cpu.usage.total = number(&total);
     for (key, value) in keyed(&read("cpuacct", "cpuacct.stat")?.unwrap_or_default()) {
         match key {
-            "user" => cpu.usage.user = value * NANOSECONDS_A_TICK,
-            "system" => cpu.usage.kernel = value * NANOSECONDS_A_TICK,
+            "user" => cpu.usage.user = value.saturating_mul(NANOSECONDS_A_TICK),
+            "system" => cpu.usage.kernel = value.saturating_mul(NANOSECONDS_A_TICK),
             _ => {}
         }
     }
@@ -220,6 +220,11 @@ mod tests {
                         "kernel": 40_000_000, "user": 30_000_000},
                     "throttling": {"periods": 3, "throttledPeriods": 2, "throttledTime": 99}
                 }),
+            ),
+            (
+                &[("cpuacct/cpuacct.usage", "1\n"), ("cpuacct/cpuacct.stat", "user 18446744073709551615\n")],
+                "/cpu/usage/user",
+                json!(u64::MAX),
             ),
             (
                 &[

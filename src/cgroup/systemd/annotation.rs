@@ -147,7 +147,8 @@ impl Parser<'_> {
             Some('\'' | '"') => self.text().map(Said::Text),
             Some('[') => self.texts().map(Said::Texts),
             Some('@') => {
-                let (kind, rest) = self.0[1..].split_once(' ').ok_or("a type without a value")?;
+                let typed = self.0.strip_prefix('@').unwrap_or_default();
+                let (kind, rest) = typed.split_once(' ').ok_or("a type without a value")?;
                 self.0 = rest;
                 self.of_kind(kind)
             }
@@ -202,16 +203,16 @@ impl Parser<'_> {
     }
 
     fn text(&mut self) -> Parsed<String> {
-        let mut chars = self.0.char_indices();
-        let quote = chars.next().map(|(_, c)| c);
+        let mut chars = self.0.chars();
+        let quote = chars.next();
         let mut out = String::new();
-        while let Some((at, c)) = chars.next() {
+        while let Some(c) = chars.next() {
             match c {
                 c if Some(c) == quote => {
-                    self.0 = &self.0[at + 1..];
+                    self.0 = chars.as_str();
                     return Ok(out);
                 }
-                '\\' => out.push(match chars.next().map(|(_, c)| c) {
+                '\\' => out.push(match chars.next() {
                     Some(c @ ('\\' | '\'' | '"')) => c,
                     Some('n') => '\n',
                     Some('t') => '\t',
@@ -226,7 +227,7 @@ impl Parser<'_> {
 
     fn texts(&mut self) -> Parsed<Vec<String>> {
         let mut all = Vec::new();
-        self.0 = self.0[1..].trim_start();
+        self.0 = self.0.strip_prefix('[').unwrap_or_default().trim_start();
         while !self.0.starts_with(']') {
             if !self.0.starts_with(['\'', '"']) {
                 return Err("a list of something else than strings");
@@ -239,7 +240,7 @@ impl Parser<'_> {
                 None => return Err("a list that does not end"),
             }
         }
-        self.0 = &self.0[1..];
+        self.0 = self.0.strip_prefix(']').unwrap_or_default();
         Ok(all)
     }
 }

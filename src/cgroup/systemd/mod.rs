@@ -4,7 +4,7 @@
 //! files are written after it; what it has none for is written alone. A scope is made around a process that is there
 //! already, so init is born in the runtime's own cgroup and waits.
 
-mod annotation;
+pub mod annotation;
 mod bus;
 mod name;
 pub mod property;

@@ -1,6 +1,6 @@
 //! cgroup v2: one directory with every controller.
 
-mod devices;
+pub mod devices;
 mod limits;
 
 use std::os::fd::BorrowedFd;

@@ -19,6 +19,16 @@
 //! Source: config-linux.md#seccomp, and runc and libseccomp for everything that the specification leaves open.
 //! [`compile`] depends on nothing but the profile and libseccomp's [`version`], so a cache can stand in front of it.
 
+// Numbers of calls and places in a program: all are small, and the program is checked as a whole.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "halves of arguments are cut on purpose, and a program has 4096 instructions at most"
+)]
+
 mod abi;
 mod assemble;
 mod blocks;
