@@ -319,10 +319,9 @@ fn explain(e: Error, mut child: Child, cgroup: &Cgroup, resources: Option<&Linux
         .pointer("/linux/resources/memory/limit")
         .hint("raise the memory limit; the runtime itself needs less than 1 MiB to start a program"),
         _ => match exit {
-            Ok(Exit::Signal(s)) if s != crate::sys::signal::SIGKILL => {
-                e.hint(format!("it was killed by signal {s}"))
-            }
-            _ => e,
+            Ok(Exit::Signal(s)) => e.hint(format!("it was killed by signal {s}")),
+            Ok(Exit::Code(n)) => e.hint(format!("it ended with status {n}")),
+            Err(_) => e,
         },
     }
 }
