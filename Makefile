@@ -55,7 +55,7 @@ debug: ## a binary with debug information
 
 manual: ## man pages and shell completions, from the command line's own description, into out/manual
 	@rm -rf out/manual
-	cargo run --quiet --locked --release --package manual -- out/manual
+	cargo run --quiet --locked --package manual -- out/manual
 
 # Where what is installed goes, below PREFIX/share. The examples name the binary by its path.
 share = $(DESTDIR)$(PREFIX)/share
