@@ -486,6 +486,60 @@ fn more_groups_where_they_are_mapped() {
     });
 }
 
+/// A unit of the user's own manager, which gives it its cgroup: by both drivers.
+#[test]
+fn a_cgroup_of_his_own() {
+    check(|t| {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let tester =
+            passwd.lines().find_map(|l| l.strip_prefix("tester:x:")?.split(':').next()?.parse::<u32>().ok());
+        let Some(tester) =
+            tester.filter(|_| unified() && std::path::Path::new("/run/systemd/system").exists())
+        else {
+            skip!("no systemd with a user of the name tester");
+        };
+        std::os::unix::fs::chown(&t.dir, Some(tester), Some(tester)).unwrap();
+        let unit = ["systemd-run", "--user", "-M", "tester@", "--quiet", "--wait", "--pipe", "--collect"];
+        t.call_under(&[&unit[..], &["-p", "Delegate=yes", "-p", "KillMode=process", "--"]].concat());
+        for systemd in [false, true] {
+            let mut b = t.bundle();
+            b.for_root_in(tester, None).probe(&["wait"]);
+            b.set("/linux/resources", json!({"pids": {"limit": 77}, "memory": {"limit": 64_000_000}}));
+            let dir = b.dir.display().to_string();
+            let mut words = vec!["create", "--bundle", &dir];
+            if systemd {
+                b.set("/linux/cgroupsPath", format!("app.slice:orlop:{}", t.token));
+                words.insert(0, "--systemd-cgroup");
+            }
+            b.write();
+            let id = t.id();
+            words.push(&id);
+            t.rt(&words).ok();
+            t.rt(&["start", &id]).ok();
+            let limit = |file: &str| {
+                let pid = t.rt(&["state", &id]).ok().json()["pid"].as_i64().unwrap();
+                let at = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+                let at = at.trim().trim_start_matches("0::").to_string();
+                (
+                    std::fs::read_to_string(format!("/sys/fs/cgroup{at}/{file}")).unwrap().trim().to_string(),
+                    at,
+                )
+            };
+            let (pids, place) = limit("pids.max");
+            assert_eq!(pids, "77", "{place}");
+            assert!(place.contains("user@"), "{place}");
+            t.rt(&["update", "--pids-limit", "55", &id]).ok();
+            assert_eq!(limit("pids.max").0, "55");
+            t.rt(&["pause", &id]).ok();
+            assert_eq!(t.rt(&["state", &id]).ok().json()["status"], "paused");
+            t.rt(&["resume", &id]).ok();
+            t.rt(&["exec", &id, "/bin/true"]).ok();
+            t.rt(&["delete", "--force", &id]).ok();
+            t.nothing_left();
+        }
+    });
+}
+
 /// Of the user's own cgroups nothing is asked for: it is none of our business that there are none. A limit is.
 #[test]
 fn without_a_cgroup() {
