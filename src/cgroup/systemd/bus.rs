@@ -124,20 +124,22 @@ impl Bus {
     }
 
     /// EXTERNAL, without saying who we are: the kernel says it, also of a user namespace whose ids mean others there.
+    ///
+    /// With BEGIN before the answer, as libsystemd has it: sent after it, BEGIN and the first message can be read at once
+    /// by systemd's own socket, which then waits for more before it looks at the message.
     fn authenticate(&mut self, deadline: Deadline) -> Result<()> {
-        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\n", deadline)?;
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", deadline)?;
         loop {
             let line = self.line(deadline)?;
             match line.split(' ').next() {
                 Some("DATA") => {}
-                Some("OK") => break,
+                Some("OK") => return Ok(()),
                 _ => {
                     let text = format!("authentication at D-Bus failed: {line:?}");
                     return Err(Error::new(Kind::Denied, text));
                 }
             }
         }
-        self.send(b"BEGIN\r\n", deadline)
     }
 
     fn line(&mut self, deadline: Deadline) -> Result<String> {
