@@ -98,7 +98,13 @@ impl Main {
                 )
                 .at_stage(Stage::Init));
             }
-            let (n, fd) = match socket::receive(&self.fd, &mut self.buf) {
+            let mut received = socket::receive(&self.fd, &mut self.buf);
+            // A child that ended without reading what we said last: the kernel tells that once, before the child's own
+            // last word.
+            if matches!(received, Err(Errno::ECONNRESET)) {
+                received = socket::receive(&self.fd, &mut self.buf);
+            }
+            let (n, fd) = match received {
                 Err(Errno::ECONNRESET) => (0, None),
                 r => r.on("read", "the handshake")?,
             };
@@ -129,5 +135,23 @@ impl Main {
 impl AsFd for Main {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process::Deadline;
+
+    #[test]
+    fn a_last_word_is_heard_though_ours_was_not_read() {
+        let (mut main, line) = crate::handshake::line().unwrap();
+        main.proceed(&Program::default()).unwrap();
+        line.failed(&Error::new(Kind::Failed, "permission denied"));
+        drop(line);
+        let deadline = Deadline::after(std::time::Duration::from_secs(5));
+        let patience = Patience { deadline, look: &|| Ok(()) };
+        let heard = main.hear("ending", patience, |_| Ok(())).unwrap_err();
+        assert_eq!(heard.to_string(), "permission denied");
     }
 }
