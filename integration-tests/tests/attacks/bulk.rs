@@ -27,14 +27,20 @@ fn try_config(t: &Case, b: &Bundle, text: &[u8]) -> Option<String> {
     fs::write(b.dir.join("config.json"), text).unwrap();
     let id = t.id();
     let words = ["run", "--bundle", b.dir.to_str().unwrap(), &id];
-    let begun = Instant::now();
     // Four times the file, and what a program that is not optimised needs by itself.
     let room = 4 * text.len() as u64 + (96 << 20);
     let limit = if name() == "orlop" { format!("ulimit -v {};", room / 1024) } else { String::new() };
     let script = format!("{limit} exec \"$@\"");
-    let out = t.call(words).under(["unshare", "-mun", "sh", "-c", &script, "sh"]).run();
-    // A second, as long as the document is honest in size.
-    ok_or_error(&out, begun, Duration::from_millis(1500 + text.len() as u64 / 1024))
+    // A second, as long as the document is honest in size; where it took longer, somebody else may have had the processor.
+    let limit = Duration::from_millis(1500 + text.len() as u64 / 1024);
+    let mut tries = 0..5;
+    loop {
+        let begun = Instant::now();
+        let out = t.call(words).under(["unshare", "-mun", "sh", "-c", &script, "sh"]).run();
+        if begun.elapsed() < patience(limit) || tries.next().is_none() {
+            return ok_or_error(&out, begun, limit);
+        }
+    }
 }
 
 /// Case 45: every string with a NUL, every number beyond its range, every member twice.
@@ -123,13 +129,7 @@ fn a_hostile_configuration_by_chance() {
         for text in hostile {
             try_config(t, &b, &text);
         }
-        let mut seed = std::process::id() | 1;
-        let mut random = move |n: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 17;
-            seed ^= seed << 5;
-            seed as usize % n
-        };
+        let mut random = chance();
         for round in rounds(60, 5000) {
             let mut text = whole.clone();
             if round % 3 == 0 {

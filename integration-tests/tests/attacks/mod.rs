@@ -41,6 +41,19 @@ pub fn rounds(short: u32, long_one: u32) -> std::ops::Range<u32> {
     0..if long() { long_one } else { short }
 }
 
+/// Numbers below what is asked for: always the same ones, so that a failure can be seen again; in the long form others each
+/// time, by a seed that is printed (xorshift).
+pub fn chance() -> impl FnMut(usize) -> usize {
+    let mut seed = if long() { std::process::id() | 1 } else { 0x0123_4567 };
+    println!("seed {seed}");
+    move |n| {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed as usize % n
+    }
+}
+
 /// A path as the words of a configuration have it.
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()

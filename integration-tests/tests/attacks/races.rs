@@ -212,14 +212,7 @@ fn a_storm_of_renames() {
 fn cve_2019_18837_random_links() {
     check(|t| {
         let victim = Victim::new(t);
-        let mut seed = std::process::id() | 1;
-        let mut random = move |n: usize| {
-            // xorshift, so that a failure's seed is all it takes to see it again.
-            seed ^= seed << 13;
-            seed ^= seed >> 17;
-            seed ^= seed << 5;
-            seed as usize % n
-        };
+        let mut random = chance();
         let outside = [text(&victim.dir).to_string(), "../../../../../../..".into(), "/".into(), "..".into()];
         for _ in rounds(4, 100) {
             let mut b = t.bundle();
