@@ -148,6 +148,11 @@ impl Case {
         *self.prefix.borrow_mut() = words.iter().map(|w| w.to_string()).collect();
     }
 
+    /// And through this one, the innermost.
+    pub fn call_under_too(&self, words: &[&str]) {
+        self.prefix.borrow_mut().extend(words.iter().map(|w| w.to_string()));
+    }
+
     /// Calls one verb and waits for its end.
     pub fn rt(&self, args: &[&str]) -> Output {
         self.call(args).run()

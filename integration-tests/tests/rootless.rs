@@ -402,6 +402,16 @@ fn volumes() {
 }
 
 #[test]
+fn a_session_keyring() {
+    check(|t| {
+        t.sailor();
+        let mut b = t.bundle();
+        b.rootless(true);
+        crate::userns::keyring_of_its_own(t, &mut b);
+    });
+}
+
+#[test]
 fn time_offsets() {
     check(|t| {
         t.sailor();
@@ -748,56 +758,142 @@ fn root_without_capabilities() {
     });
 }
 
-/// A container in a container, as root of a user namespace there and as an ordinary user.
+/// A container in a container of root's with a user namespace, by its root and by an ordinary user there.
 #[test]
 fn nested() {
     check(|t| {
         for uid in [0, 1000] {
             let mut b = t.bundle();
-            let rootfs = b.rootfs();
-            std::fs::copy(binary(), rootfs.join("bin/runtime")).unwrap();
-            let inner = t.bundle();
-            let inner_rootfs = rootfs.join("var/inner/rootfs");
-            std::fs::create_dir_all(rootfs.join("var/inner")).unwrap();
-            std::fs::rename(inner.rootfs(), &inner_rootfs).unwrap();
-            let everything = json!([
-                "CAP_SYS_ADMIN",
-                "CAP_SETUID",
-                "CAP_SETGID",
-                "CAP_SYS_CHROOT",
-                "CAP_CHOWN",
-                "CAP_DAC_OVERRIDE",
-                "CAP_KILL",
-                "CAP_SETPCAP",
-                "CAP_NET_ADMIN",
-                "CAP_FOWNER",
-                "CAP_SETFCAP",
-                "CAP_SYS_PTRACE",
-                "CAP_SYS_RESOURCE",
-                "CAP_MKNOD"
-            ]);
-            let sets = json!({"bounding": everything, "effective": everything, "permitted": everything});
-            b.set("/process/capabilities", sets).writable();
-            b.set("/process/noNewPrivileges", false);
-            // What is masked here could not be seen anew in there, so nothing is.
-            b.remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
             b.user_namespace().namespace(json!({"type": "cgroup"}));
-            b.set("/process/user", json!({"uid": uid, "gid": uid}));
-            let spec = if uid == 0 { "spec" } else { "spec --rootless" };
-            let script = format!(
-                "cd /var/inner && runtime {spec} && sed -i -e 's/\"terminal\": true/\"terminal\": false/' \
-                 -e 's/\"sh\"$/\"\\/probe\", \"facts\"/' config.json && exec runtime --root /tmp/state run inner"
-            );
-            own(&rootfs.join("var"), 100_000 + uid);
-            own(&rootfs.join("tmp"), 100_000 + uid);
-            b.args(&["/bin/busybox", "sh", "-c", &script]);
-            let out = b.call(&["run"], &t.id()).deadline(Duration::from_secs(60)).run().ok();
-            let facts = out.facts();
-            assert_eq!(facts["session"]["pid"], 1, "{uid}");
-            assert_eq!(facts["user"]["uids"], json!([0, 0, 0]), "{uid}");
-            assert_eq!(facts["dev"]["null"]["open"], "ok", "{uid}");
+            nested_by(t, &mut b, uid, 100_000 + uid);
         }
     });
+}
+
+/// The same in a container of an ordinary user's.
+#[test]
+fn nested_in_a_users_container() {
+    check(|t| {
+        t.sailor();
+        for (uid, outside) in [(0, SAILOR), (1000, SUBORDINATE + 999)] {
+            let mut b = t.bundle();
+            b.rootless(true).namespace(json!({"type": "cgroup"}));
+            nested_by(t, &mut b, uid, outside);
+        }
+    });
+}
+
+/// Runs what `spec` writes in `b`, by `uid` there, who is `outside` here.
+fn nested_by(t: &Case, b: &mut Bundle, uid: u32, outside: u32) {
+    nest(t, b);
+    b.set("/process/user", json!({"uid": uid, "gid": uid}));
+    own(&b.rootfs().join("var"), outside);
+    own(&b.rootfs().join("tmp"), outside);
+    let spec = if uid == 0 { "spec" } else { "spec --rootless" };
+    let script = format!(
+        "cd /var/inner && runtime {spec} && sed -i -e 's/\"terminal\": true/\"terminal\": false/' \
+         -e 's/\"sh\"$/\"\\/probe\", \"facts\"/' config.json && exec runtime --root /tmp/state run inner"
+    );
+    let facts = nested_facts(t, b, &script);
+    assert_eq!(facts["user"]["uids"], json!([0, 0, 0]), "{uid}");
+    assert_eq!(facts["uidMap"].as_str().unwrap().lines().count(), if uid == 0 { nested_lines(b) } else { 1 });
+}
+
+/// Whoever has no user namespace of his own in there shares that around him.
+fn nested_lines(b: &Bundle) -> usize {
+    b.config["linux"]["uidMappings"].as_array().unwrap().len()
+}
+
+/// A container with limits in a container that may write its cgroup: root's, and (version 2 gives it away) that of a root
+/// who is nobody outside.
+#[test]
+fn nested_with_cgroups() {
+    check(|t| {
+        for user in [false, true] {
+            if user && !unified() {
+                continue;
+            }
+            let mut b = t.bundle();
+            b.namespace(json!({"type": "cgroup"}));
+            if user {
+                b.user_namespace();
+            }
+            let last = b.config["mounts"].as_array().unwrap().len() - 1;
+            b.set(&format!("/mounts/{last}/options"), json!(["nosuid", "noexec", "nodev", "rw"]));
+            nest(t, &mut b);
+            if user {
+                own(&b.rootfs().join("var"), 100_000);
+                own(&b.rootfs().join("tmp"), 100_000);
+            }
+            let (file, value) = if !unified() {
+                ("/sys/fs/cgroup/pids/pids.max", "55")
+            } else if crate::userns::unified_has("pids") {
+                ("/sys/fs/cgroup/pids.max", "55")
+            } else {
+                ("/sys/fs/cgroup/cgroup.max.depth", "5")
+            };
+            let mut inner = t.bundle();
+            inner.probe(&["facts", &format!("read={file}")]);
+            inner.namespace(json!({"type": "cgroup"})).set("/linux/cgroupsPath", "/within");
+            if file.ends_with("depth") {
+                inner.set("/linux/resources/unified", json!({"cgroup.max.depth": "5"}));
+            } else {
+                inner.set("/linux/resources/pids", json!({"limit": 55}));
+            }
+            inner.write();
+            std::fs::copy(inner.dir.join("config.json"), b.rootfs().join("var/inner/config.json")).unwrap();
+            // Version 2 has no processes beside cgroups that have controllers.
+            let script = "cd /var/inner && { [ ! -e /sys/fs/cgroup/cgroup.procs ] || { busybox mkdir /sys/fs/cgroup/outer && \
+                echo 1 >/sys/fs/cgroup/outer/cgroup.procs; }; } && runtime --root /tmp/state run inner && \
+                busybox find /sys/fs/cgroup -name within";
+            let facts = nested_facts(t, &mut b, script);
+            assert_eq!(facts["asked"][format!("read={file}")].as_str().unwrap().trim(), value, "{user}");
+        }
+    });
+}
+
+/// Makes room in `b` for a runtime and for a bundle of its own, and lets it do all that root may.
+fn nest(t: &Case, b: &mut Bundle) {
+    let rootfs = b.rootfs();
+    std::fs::copy(binary(), rootfs.join("bin/runtime")).unwrap();
+    let inner = t.bundle();
+    std::fs::create_dir_all(rootfs.join("var/inner")).unwrap();
+    std::fs::rename(inner.rootfs(), rootfs.join("var/inner/rootfs")).unwrap();
+    let everything = json!([
+        "CAP_SYS_ADMIN",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_SYS_CHROOT",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_KILL",
+        "CAP_SETPCAP",
+        "CAP_NET_ADMIN",
+        "CAP_FOWNER",
+        "CAP_SETFCAP",
+        "CAP_SYS_PTRACE",
+        "CAP_SYS_RESOURCE",
+        "CAP_MKNOD",
+        "CAP_NET_BIND_SERVICE",
+        "CAP_AUDIT_WRITE"
+    ]);
+    let sets = json!({"bounding": everything, "effective": everything, "permitted": everything});
+    b.set("/process/capabilities", sets).writable();
+    b.set("/process/noNewPrivileges", false);
+    // What is masked here could not be seen anew in there, so nothing is.
+    b.remove("/linux/maskedPaths").remove("/linux/readonlyPaths");
+}
+
+/// What the probe in the inner container says: the last line of what the outer one's shell says.
+#[track_caller]
+fn nested_facts(t: &Case, b: &mut Bundle, script: &str) -> Value {
+    b.args(&["/bin/busybox", "sh", "-c", script]);
+    let out = b.call(&["run"], &t.id()).deadline(Duration::from_secs(60)).run().ok();
+    assert_eq!(out.stdout.trim().lines().count(), 1, "{out}");
+    let facts = out.facts();
+    assert_eq!(facts["session"]["pid"], 1);
+    assert_eq!(facts["dev"]["null"]["open"], "ok");
+    facts
 }
 
 fn own(dir: &std::path::Path, id: u32) {

@@ -722,3 +722,14 @@ fn a_systemd_that_does_not_answer() {
         t.nothing_left();
     });
 }
+
+/// As by the other driver: see there.
+#[test]
+fn a_cgroup_of_a_user_namespaces_own() {
+    check(|t| {
+        let _turn = booted_on_two();
+        crate::userns::cgroup_of_its_own(t, &["--systemd-cgroup", "create"], |b| {
+            scope(b, "system.slice");
+        });
+    });
+}

@@ -281,3 +281,156 @@ fn time_is_the_containers_own() {
         b.refused(if is_reference() { &[] } else { &["realtime"] });
     });
 }
+
+/// In whatever way the namespace came about.
+#[test]
+fn a_session_keyring() {
+    check(|t| {
+        let mut lender = t.bundle();
+        lender.user_namespace();
+        let lender = lender.up(&["wait"]);
+        for joined in [false, true] {
+            let mut b = t.bundle();
+            b.user_namespace();
+            if joined {
+                b.remove("/linux/uidMappings").remove("/linux/gidMappings");
+                b.namespace(json!({"type": "user", "path": format!("/proc/{}/ns/user", lender.pid())}));
+            }
+            keyring_of_its_own(t, &mut b);
+        }
+        lender.delete_force();
+    });
+}
+
+/// The container's root owns its session keyring, and whoever is in there puts keys into it and finds them, after exec as
+/// before; nobody finds a key of who called the runtime, unless the caller wants it so.
+#[track_caller]
+pub fn keyring_of_its_own(t: &Case, b: &mut Bundle) {
+    t.call_under_too(&[built().join("probe").to_str().unwrap(), "keyed", "callers"]);
+    b.args(&["/bin/sh", "-c", "/probe facts keep=inits find=inits find=callers; exec /probe wait"]);
+    let up = |flags: &[&str]| {
+        let c = b.create_with(flags);
+        c.start();
+        c.wait_for("ready");
+        c
+    };
+    let exec = |c: &Container, flags: &[&str], requests: &[&str]| {
+        let words = [&["exec"], flags, &[&c.id, "/probe", "facts"], requests].concat();
+        t.rt(&words).ok().facts()
+    };
+    let c = up(&[]);
+    let seen = c.facts();
+    let keyring = seen["keyring"]["description"].as_str().unwrap_or_default().to_string();
+    if seen["keyring"]["errno"] == "ENOSYS" {
+        skip!("no keyrings here");
+    }
+    let parts: Vec<&str> = keyring.split(';').collect();
+    assert_eq!(parts[..3], ["keyring", "0", "0"], "{keyring}");
+    assert_eq!(parts[4], format!("_ses.{}", c.id), "{keyring}");
+    // Whoever has it may do anything with it; without having it, root may search in it or (runc) somebody else.
+    let permissions = u32::from_str_radix(parts[3], 16).unwrap();
+    assert_eq!(permissions & 0x3f00_0000, 0x3f00_0000, "{keyring}");
+    assert_ne!(permissions & 0x0008_0008, 0, "{keyring}");
+    assert_eq!(permissions & if is_reference() { 0x3737 } else { 0x3f3f }, 0, "{keyring}");
+    assert_eq!(seen["asked"]["keep=inits"], "ok");
+    assert_eq!(seen["asked"]["find=inits"], "inits");
+    assert_eq!(seen["asked"]["find=callers"], json!({"errno": "ENOKEY"}));
+    let inside = exec(&c, &[], &["find=inits", "keep=execs", "find=execs", "find=callers"]);
+    // By its name, which runc's permissions keep from its owner: each exec makes another one of that name.
+    if !is_reference() {
+        assert_eq!(inside["keyring"]["serial"], seen["keyring"]["serial"], "{}", inside["keyring"]);
+        assert_eq!(inside["asked"]["find=inits"], "inits");
+    }
+    assert_eq!(inside["asked"]["keep=execs"], "ok");
+    assert_eq!(inside["asked"]["find=execs"], "execs");
+    assert_eq!(inside["asked"]["find=callers"], json!({"errno": "ENOKEY"}));
+    c.delete_force();
+    // That an attack would be seen: the caller's keyring has the key, and who keeps it finds it.
+    let c = up(&["--no-new-keyring"]);
+    assert_eq!(c.facts()["asked"]["find=callers"], "callers");
+    assert_eq!(exec(&c, &[], &["find=callers"])["asked"]["find=callers"], "callers");
+    c.delete_force();
+}
+
+/// Version 2: who has a cgroup namespace of his own and may write what is mounted there manages his cgroup. What the kernel
+/// lists as a manager's is his, whether he is the container's root or not, and nothing else is.
+#[track_caller]
+pub fn cgroup_of_its_own(t: &Case, verb: &[&str], place: impl Fn(&mut Bundle)) {
+    let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
+    let owners = |c: &Container| -> Vec<(String, u32)> {
+        let at = std::fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap();
+        let dir = format!("/sys/fs/cgroup{}", at.lines().find_map(|l| l.strip_prefix("0::")).unwrap());
+        assert!(dir.contains(&t.token), "{dir}");
+        let files = std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.path());
+        let all = files.chain([dir.as_str().into()]).map(|f| {
+            let name = if f == Path::new(&dir) { "." } else { f.file_name().unwrap().to_str().unwrap() };
+            let m = f.metadata().unwrap();
+            assert_eq!(m.gid(), 0, "{f:?}");
+            (name.to_string(), m.uid())
+        });
+        all.collect()
+    };
+    let up = |b: &mut Bundle| {
+        place(b.probe(&["wait"]));
+        let (id, out) = (t.id(), t.path("out"));
+        b.call(verb, &id).stdout(std::fs::File::create(&out).unwrap()).run().ok();
+        let c = Container::new(t, id, out);
+        c.start();
+        c.wait_for("ready");
+        c
+    };
+    let managed = |user: u32, options: Value, namespace: bool| {
+        let mut b = t.bundle();
+        b.user_namespace().set("/process/user", json!({"uid": user, "gid": user}));
+        if unified_has("pids") {
+            b.set("/linux/resources/pids", json!({"limit": 99}));
+        }
+        if namespace {
+            b.namespace(json!({"type": "cgroup"}));
+        }
+        let last = b.config["mounts"].as_array().unwrap().len() - 1;
+        assert_eq!(b.config["mounts"][last]["destination"], "/sys/fs/cgroup");
+        b.set(&format!("/mounts/{last}/options"), options);
+        b
+    };
+    let writable = json!(["nosuid", "noexec", "nodev", "rw"]);
+    for user in [0, 1000] {
+        let c = up(&mut managed(user, writable.clone(), true));
+        let all = owners(&c);
+        assert!(all.iter().any(|(name, _)| name == "pids.max") || !unified_has("pids"), "{all:?}");
+        for (name, owner) in &all {
+            let his = name == "." || list.lines().any(|l| l == name);
+            assert_eq!(*owner, if his { 100_000 + user } else { 0 }, "{name}: {all:?}");
+        }
+        // So he divides it, and does not raise his own limits.
+        let script = "cd /sys/fs/cgroup && busybox mkdir leaf && echo $$ >leaf/cgroup.procs && echo 1 >leaf/cgroup.procs \
+            && cat leaf/cgroup.procs && ! (echo 1000 >cgroup.max.descendants) 2>/dev/null";
+        let inside = t.rt(&["exec", &c.id, "/bin/sh", "-c", script]).ok();
+        assert!(inside.stdout.lines().any(|l| l == "1"), "{inside}");
+        c.delete_force();
+    }
+    // Nothing where he may not write it, or would see the host's.
+    for mut b in
+        [managed(0, json!(["nosuid", "noexec", "nodev", "ro"]), true), managed(0, writable.clone(), false)]
+    {
+        let c = up(&mut b);
+        let all = owners(&c);
+        assert!(all.iter().all(|(_, owner)| *owner == 0), "{all:?}");
+        c.delete_force();
+    }
+}
+
+pub fn unified_has(controller: &str) -> bool {
+    let all = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    all.split_whitespace().any(|c| c == controller)
+}
+
+#[test]
+fn a_cgroup_of_its_own() {
+    check(|t| {
+        if !unified() {
+            skip!("cgroup version 1");
+        }
+        cgroup_of_its_own(t, &["create"], |_| ());
+    });
+}

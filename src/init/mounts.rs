@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::root::{Make, Root, describe};
 use crate::error::{Context, Error, Kind, OnSys, Result};
-use crate::plan::mounts::{Dress, Hierarchy, HierarchySource, MountStep, NewFs, What};
+use crate::plan::mounts::{Hierarchy, HierarchySource, Instead, MountStep, NewFs, What};
 use crate::sys::mount::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Attr};
 use crate::sys::{Errno, fs};
 
@@ -275,14 +275,16 @@ fn is_refusal(e: Errno) -> bool {
 }
 
 /// What stands in for a new file system.
-fn bound(instead: Option<(PathBuf, Dress)>, fstype: &str, target: &Path) -> Result<OwnedFd> {
-    let (path, dress) = instead.ok_or_else(|| Error::bug("nothing to bind instead"))?;
+fn bound(instead: Option<Instead>, fstype: &str, target: &Path) -> Result<OwnedFd> {
+    // An ordinary user's container may have no cgroup. What else is there must not be seen, and not be written to, through a
+    // /sys below (CVE-2023-25809).
+    let nothing = || super::paths::empty_dir(None).on("cover", target.display());
+    let (path, dress) = match instead.ok_or_else(|| Error::bug("nothing to bind instead"))? {
+        Instead::Bind(path, dress) => (path, dress),
+        Instead::Nothing => return nothing(),
+    };
     match dress.clone_of(&path) {
-        // An ordinary user's container may have no cgroup. What else is there must not be seen, and not be written to,
-        // through a /sys below (CVE-2023-25809).
-        Err(e) if e.errno() == Some(Errno::ENOENT) && fstype == "cgroup2" => {
-            super::paths::empty_dir(None).on("cover", target.display())
-        }
+        Err(e) if e.errno() == Some(Errno::ENOENT) && fstype == "cgroup2" => nothing(),
         tree => tree,
     }
 }

@@ -73,10 +73,18 @@ pub struct NewFs {
     pub copy_up: bool,
     /// tmpfs without a mode of its own takes the mode of the directory that it covers.
     pub inherit_mode: bool,
-    /// What is bound where the kernel refuses a new instance to a user namespace, which does not own the namespace that
-    /// it would show: cgroup2 (as runc), sysfs without a network of its own, mqueue without an IPC namespace, proc
-    /// without a pid namespace (as crun).
-    pub instead: Option<(PathBuf, Dress)>,
+    /// For where the kernel refuses a new instance to a user namespace, which does not own the namespace that it would
+    /// show: cgroup2 (as runc), sysfs without a network of its own, mqueue without an IPC namespace, proc without a pid
+    /// namespace (as crun).
+    pub instead: Option<Instead>,
+}
+
+/// What stands in for a new file system.
+pub enum Instead {
+    /// A clone of the host's.
+    Bind(PathBuf, Dress),
+    /// An empty directory: there is no cgroup to show (a container in a container, without cgroups).
+    Nothing,
 }
 
 pub struct Hierarchy {
@@ -427,10 +435,12 @@ fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     }))
 }
 
-fn instead(typ: &str, attr: Attr, input: &Input<'_>) -> Option<(PathBuf, Dress)> {
+fn instead(typ: &str, attr: Attr, input: &Input<'_>) -> Option<Instead> {
     if typ == "cgroup" {
-        let view = input.cgroup.v2_view(input.new_cgroup_namespace)?;
-        return Some((view, Dress::plain(input.base, attr)));
+        return Some(match input.cgroup.v2_view(input.new_cgroup_namespace) {
+            Some(view) => Instead::Bind(view, Dress::plain(input.base, attr)),
+            None => Instead::Nothing,
+        });
     }
     let path = match typ {
         "sysfs" => "/sys",
@@ -439,7 +449,7 @@ fn instead(typ: &str, attr: Attr, input: &Input<'_>) -> Option<(PathBuf, Dress)>
         "proc" if !input.new_pid_namespace => "/proc",
         _ => return None,
     };
-    Some((path.into(), Dress::whole(input.base, attr)))
+    Some(Instead::Bind(path.into(), Dress::whole(input.base, attr)))
 }
 
 /// `None` on v2. With a cgroup namespace of its own the container mounts the hierarchies anew and sees its own cgroup

@@ -47,6 +47,7 @@ pub fn perform(act: &str, rest: &[&str], fds: Value) -> i32 {
         "int80" => int80(number(rest.first())),
         "size" => return sizes(),
         "execute" => return execute(rest),
+        "keyed" => return keyed(rest),
         "overwrite-exe" => overwrite_exe(),
         "snoop" => snoop(),
         "push" => push(rest[0]),
@@ -379,6 +380,20 @@ fn execute(rest: &[&str]) -> i32 {
     // SAFETY: a NULL-terminated array of C strings that outlive the call.
     unsafe { libc::execv(argv[0], argv.as_ptr()) };
     say(&format!("errno {}", last_errno()));
+    1
+}
+
+/// Executes the rest with a new session keyring that has a key of that name.
+fn keyed(rest: &[&str]) -> i32 {
+    const KEYCTL_JOIN_SESSION_KEYRING: c_int = 1;
+    // SAFETY: a keyring without a name.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    if let Err(e) = facts::keep_key(rest[0]) {
+        eprintln!("probe: no key: {e}");
+        return 1;
+    }
+    let e = std::os::unix::process::CommandExt::exec(std::process::Command::new(rest[1]).args(&rest[2..]));
+    eprintln!("probe: {}: {e}", rest[1]);
     1
 }
 

@@ -116,6 +116,9 @@ fn answer(request: &str) -> Value {
         }
         "create" => fs::OpenOptions::new().write(true).create_new(true).open(path).map(|_| json!("ok")),
         "link" => fs::read_link(path).map(|p| json!(p)),
+        // Of the session keyring: `keep=NAME` puts a key into it, `find=NAME` reads one.
+        "keep" => keep_key(path).map(|()| json!("ok")),
+        "find" => find_key(path).map(|text| json!(text)),
         "exec" => {
             let path = CString::new(path).expect("no NUL in a path");
             // SAFETY: a NUL-terminated path.
@@ -401,7 +404,6 @@ fn cgroups() -> Value {
 fn keyring() -> Value {
     const KEYCTL_GET_KEYRING_ID: c_int = 0;
     const KEYCTL_DESCRIBE: c_int = 6;
-    const SESSION: c_int = -3;
     let mut buffer = [0_u8; 256];
     // SAFETY: the kernel writes at most the length that is passed.
     let (serial, length) = unsafe {
@@ -426,6 +428,39 @@ fn keyring() -> Value {
         "description": described.trim_end_matches('\0'),
         "label": label.trim_end_matches('\0'),
     })
+}
+
+const SESSION: c_int = -3;
+
+/// Puts a key of that name into the session keyring; its text is the name.
+pub fn keep_key(name: &str) -> std::io::Result<()> {
+    let (kind, name) = (c"user", CString::new(name)?);
+    // SAFETY: NUL-terminated strings, and a text with its length.
+    let key = unsafe {
+        let text = name.as_bytes();
+        libc::syscall(libc::SYS_add_key, kind.as_ptr(), name.as_ptr(), text.as_ptr(), text.len(), SESSION)
+    };
+    if key < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The text of the key of that name that the session keyring leads to.
+fn find_key(name: &str) -> std::io::Result<String> {
+    const KEYCTL_SEARCH: c_int = 10;
+    const KEYCTL_READ: c_int = 11;
+    let (kind, name) = (c"user", CString::new(name)?);
+    let mut text = [0_u8; 256];
+    // SAFETY: NUL-terminated strings; the kernel writes at most the length that is passed.
+    let length = unsafe {
+        let key = libc::syscall(libc::SYS_keyctl, KEYCTL_SEARCH, SESSION, kind.as_ptr(), name.as_ptr(), 0);
+        if key < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        libc::syscall(libc::SYS_keyctl, KEYCTL_READ, key, text.as_mut_ptr(), text.len())
+    };
+    if length < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(String::from_utf8_lossy(&text[..(length as usize).min(text.len())]).into_owned())
 }
 
 fn network() -> Value {

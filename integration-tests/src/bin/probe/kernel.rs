@@ -90,7 +90,7 @@ pub fn signal_number(name: &str) -> c_int {
     }
 }
 
-const ERRNOS: [(c_int, &str); 30] = [
+const ERRNOS: [(c_int, &str); 31] = [
     (libc::EPERM, "EPERM"),
     (libc::ENOENT, "ENOENT"),
     (libc::ESRCH, "ESRCH"),
@@ -121,6 +121,7 @@ const ERRNOS: [(c_int, &str); 30] = [
     (libc::ENOTEMPTY, "ENOTEMPTY"),
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
     (libc::EOVERFLOW, "EOVERFLOW"),
+    (libc::ENOKEY, "ENOKEY"),
 ];
 
 pub fn errno_name(errno: c_int) -> String {
