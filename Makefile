@@ -40,7 +40,7 @@ commit = $(shell git describe --always --long --tags $$(git rev-list -1 HEAD -- 
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: RUNTIME=runc|crun|youki|/path (itest, validate, clients), PREFIX, DESTDIR (install), ARGS (passed on)"
+	@echo "Variables: RUNTIME=runc|crun|youki|/path (itest, validate, clients, k8s), PREFIX, DESTDIR (install), ARGS (passed on)"
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,7 +92,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients bench fuzz replay vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients k8s bench fuzz replay vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -129,6 +129,9 @@ validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, 
 
 clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
+
+k8s: need-test $(installed) ## Kubernetes: two nodes, pods of the RUNTIME (builds it first: minutes, 2 GB); ARGS='exec_*' chooses
+	RUNTIME="$(runtime)" hack/k8s/run $(ARGS)
 
 fuzz: ## libFuzzer on each target of hack/fuzz for a minute; ARGS='--seconds 5 config' and the like
 	@hack/setup build fuzz
