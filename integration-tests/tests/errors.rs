@@ -227,6 +227,24 @@ fn a_script_without_its_interpreter() {
     });
 }
 
+/// Podman gives each container a network namespace by its path: init held on to its descriptor after all others had been
+/// closed, and closed the number once more when the program could not be executed.
+#[test]
+fn start_reports_it_from_a_joined_namespace_too() {
+    check(|t| {
+        let mut b = t.bundle();
+        let file = b.rootfs().join("tmp/script");
+        fs::write(&file, "#!/no/such/shell\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        b.namespace(json!({"type": "network", "path": "/proc/self/ns/net"}));
+        b.namespace(json!({"type": "ipc", "path": "/proc/self/ns/ipc"}));
+        let c = b.args(&["/tmp/script"]).create();
+        c.verb(&["start"]).fails(&["/tmp/script", "no such file or directory"]);
+        c.becomes("stopped");
+        c.delete();
+    });
+}
+
 /// Start itself tells why the program could not be run: a client asks nobody else.
 #[test]
 fn start_reports_what_execve_said() {

@@ -125,7 +125,8 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
         session::new_time(offsets)?;
         hide()?;
     }
-    session::enter_namespaces(&namespaces)?;
+    let own_user = namespaces.own_user;
+    session::enter_namespaces(namespaces)?;
     labels.of_keyring()?;
     session::join_keyring(kernel.keyring.as_deref())?;
     kernel::names(&kernel)?;
@@ -158,12 +159,14 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
         rootfs::seal(&root, rest)?;
     }
     let t = span("become the user");
-    let (file, env) = become_user(&root, &identity, &mut labels, &program, namespaces.own_user, &filter)?;
+    let (file, env) = become_user(&root, &identity, &mut labels, &program, own_user, &filter)?;
     kernel::personality(&kernel)?;
     kernel::memory_policy(kernel.memory_policy.as_ref())?;
 
     drop(t);
     let t = span("fence descriptors");
+    // Nothing that owns a descriptor outlives this: if execve(2) fails, it would close a number that is another's by then,
+    // perhaps the connection of `start`.
     drop(root);
     let mut keep: Vec<RawFd> = fds::preserved(preserve);
     keep.push(line.as_raw_fd());

@@ -12,9 +12,9 @@ pub fn lead() -> Result<()> {
     process::setsid().on("create", "a session")
 }
 
-/// After main has put us into our cgroup: a cgroup namespace shows the cgroup of its maker.
-pub fn enter_namespaces(plan: &ForInit) -> Result<()> {
-    for join in &plan.join {
+/// After main has put us into our cgroup: a cgroup namespace shows the cgroup of its maker. What was entered is let go of.
+pub fn enter_namespaces(plan: ForInit) -> Result<()> {
+    for join in plan.join {
         let what = || format!("{} namespace {}", namespaces::name(join.kind), join.path.display());
         ns::join(&join.fd, join.kind).on("join", what())?;
     }
