@@ -73,7 +73,9 @@ impl Hook {
 
 /// Runs the hooks of one kind ("createRuntime") in their order, where we are, until one fails.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
-    hooks.iter().enumerate().try_for_each(|(i, hook)| run(hook, state, &format!("{kind} hook #{i}")))
+    hooks.iter().enumerate().try_for_each(|(i, hook)| {
+        run(hook, state, &format!("{kind} hook #{i}")).map_err(|e| e.pointer(format!("/hooks/{kind}/{i}")))
+    })
 }
 
 /// Runs a hook where we are. `what`: "createRuntime hook #0".
@@ -83,8 +85,13 @@ pub fn run(hook: &Hook, state: &[u8], what: &str) -> Result<()> {
 
 /// Runs a hook in the directory `cwd`.
 pub fn run_in(hook: &Hook, cwd: Option<BorrowedFd<'_>>, state: &[u8], what: &str) -> Result<()> {
-    let outcome = start_and_wait(hook, cwd, state);
-    outcome.map_err(|e| e.at_stage(Stage::Hook)).within_with(|| format!("error running {what}"))
+    start_and_wait(hook, cwd, state)
+        // What runc leaves out: which of the machine's programs it was.
+        .map_err(
+            |e| if e.object().is_none() { e.within(hook.path.to_string_lossy().into_owned()) } else { e },
+        )
+        .map_err(|e| e.at_stage(Stage::Hook))
+        .within_with(|| format!("error running {what}"))
 }
 
 /// How long hooks with these timeouts may take altogether, and `more`; none where one of them is not bounded.
@@ -302,11 +309,11 @@ mod tests {
         assert_eq!(text(&hook(serde_json::json!({"path": "/bin/true"})), b"{}"), "fine");
         assert_eq!(
             text(&hook(serde_json::json!({"path": "/bin/false"})), b"{}"),
-            "error running createRuntime hook #0: exit status 1, stdout: , stderr: "
+            "error running createRuntime hook #0: /bin/false: exit status 1, stdout: , stderr: "
         );
         assert_eq!(
             text(&sh("echo out; echo err >&2; exit 3"), b"{}"),
-            "error running createRuntime hook #0: exit status 3, stdout: out, stderr: err"
+            "error running createRuntime hook #0: /bin/sh: exit status 3, stdout: out, stderr: err"
         );
         assert!(text(&sh("kill -9 $$"), b"").contains(": signal: killed, stdout: "));
         assert!(text(&sh("kill -USR1 $$"), b"").contains(": signal: user defined signal 1, "));
@@ -342,8 +349,9 @@ mod tests {
     fn the_deadline_takes_the_whole_group() {
         let start = Instant::now();
         let text = text(&within(1, sh("echo begun; sleep 77 & sleep 77")), &vec![b'x'; 1 << 20]);
-        assert!((1000..1400).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
-        let want = "error running createRuntime hook #0: hook ran past specified timeout of 1.0s, stdout: begun, stderr: ";
+        let took = start.elapsed();
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(40), "{took:?}");
+        let want = "error running createRuntime hook #0: /bin/sh: hook ran past specified timeout of 1.0s, stdout: begun, stderr: ";
         assert_eq!(text, want);
         let left = std::process::Command::new("/usr/bin/pgrep").args(["-f", "^sleep 77$"]).output();
         assert!(left.map_or(true, |o| o.stdout.is_empty()));
@@ -353,28 +361,28 @@ mod tests {
     fn a_hook_that_left_its_group_dies_too() {
         let start = Instant::now();
         let alone = hook(
-            serde_json::json!({"path": "/usr/bin/setsid", "args": ["setsid", "--fork", "--wait", "sleep", "3"]}),
+            serde_json::json!({"path": "/usr/bin/setsid", "args": ["setsid", "--fork", "--wait", "sleep", "30"]}),
         );
         assert!(text(&within(1, alone), b"").contains("hook ran past specified timeout of 1.0s"));
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
     fn a_daemon_that_keeps_the_output_open_is_not_waited_for() {
         let start = Instant::now();
-        assert_eq!(text(&sh("setsid sleep 3 & exit 0"), b"{}"), "fine");
-        assert!(text(&sh("setsid sleep 3 & echo bad; exit 1"), b"{}").ends_with("stdout: bad, stderr: "));
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert_eq!(text(&sh("setsid sleep 30 & exit 0"), b"{}"), "fine");
+        assert!(text(&sh("setsid sleep 30 & echo bad; exit 1"), b"{}").ends_with("stdout: bad, stderr: "));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
     fn much_output_neither_blocks_nor_floods() {
         let told = printed(&within(20, sh("seq 1 300000; exit 1")), b"{}");
         assert!(told.starts_with("[...]") && told.ends_with("300000") && told.len() <= 1024 + 5, "{told}");
-        let endless = sh("setsid timeout 2 yes & exit 1");
+        let endless = sh("setsid timeout 20 yes & exit 1");
         let start = Instant::now();
         assert!(text(&endless, b"").contains("exit status 1"));
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(start.elapsed() < Duration::from_secs(15));
     }
 
     #[test]

@@ -202,9 +202,12 @@ impl Error {
     }
 }
 
-/// The errno's text as runc's clients know it: Go prints the C library's words in lower case.
+/// The errno's text as runc's clients know it: Go prints the C library's words in lower case. Not nix's words, which
+/// are others here and there.
 pub fn errno_text(errno: Errno) -> String {
-    let s = errno.desc();
+    let s = std::io::Error::from_raw_os_error(errno as i32).to_string();
+    // The standard library adds the number.
+    let s = s.split(" (os error").next().unwrap_or_default();
     let mut c = s.chars();
     match c.next() {
         Some(first) if c.clone().next().is_some_and(|n| n.is_lowercase() || n == ' ') => {
@@ -338,6 +341,22 @@ mod tests {
             .pointer("/mounts/3");
         assert!(e.to_string().starts_with("create web-1: mounts[3]: mount /proc: operation not permitted"));
         assert!(e.to_string().contains("(config.json: /mounts/3)"));
+    }
+
+    #[test]
+    fn the_texts_of_errno_are_the_c_librarys() {
+        for (errno, text) in [
+            (Errno::E2BIG, "argument list too long"),
+            (Errno::EAGAIN, "resource temporarily unavailable"),
+            (Errno::EIO, "input/output error"),
+            (Errno::ELOOP, "too many levels of symbolic links"),
+            (Errno::ENOTTY, "inappropriate ioctl for device"),
+            (Errno::ERANGE, "numerical result out of range"),
+            (Errno::EREMOTEIO, "remote I/O error"),
+            (Errno::EXDEV, "invalid cross-device link"),
+        ] {
+            assert_eq!(errno_text(errno), text);
+        }
     }
 
     #[test]

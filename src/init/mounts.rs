@@ -141,10 +141,10 @@ fn place(
     }
     let is_dir = here.is_dir();
     if is_dir != (make == Make::Dir) {
-        let (source, kind) =
-            if is_dir { ("a file", "a directory") } else { ("a directory", "not a directory") };
+        // Not "is a directory": Docker would take that for the program's fault.
+        let (source, what) = if is_dir { ("file", "directory") } else { ("directory", "file") };
         return Err(Error::sys("mount", target.display().to_string(), Errno::ENOTDIR)
-            .hint(format!("the source is {source} and the mount point is {kind}")));
+            .hint(format!("a {source} cannot be mounted on a {what}: look at what the source has become")));
     }
     Ok((at, there))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
 
 use super::idmap::{self, IdMaps};
-use crate::error::{Error, OnSys, Result};
+use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::{Errno, fs, ns};
 
 /// Decided namespaces. One clone3(2) makes all new ones but two: a cgroup namespace shows the cgroup that its maker
@@ -201,11 +201,33 @@ fn open(kind: u64, path: &Path) -> Result<Join> {
         .on("open", format!("{} namespace {}", name(kind), path.display()))?;
     match ns::kind(&fd) {
         Ok(k) if k == kind => Ok(Join { kind, fd, path: path.to_owned() }),
-        Ok(k) => Err(Error::spec(
-            "",
+        Ok(k) => Err(Error::new(
+            Kind::Spec,
             format!("{} is a {} namespace, not a {} namespace", path.display(), name(k), name(kind)),
         )),
-        Err(Errno::ENOTTY) => Err(Error::spec("", format!("{} is not a namespace", path.display()))),
+        Err(Errno::ENOTTY) => Err(Error::new(Kind::Spec, format!("{} is not a namespace", path.display()))),
         Err(e) => Err(e).on("inspect namespace", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci_spec::runtime::{LinuxBuilder, LinuxNamespaceBuilder};
+
+    #[test]
+    fn a_file_that_is_no_such_namespace_is_told_with_its_place() {
+        for (path, says) in [
+            ("/proc/self/ns/uts", "/proc/self/ns/uts is a uts namespace, not a network namespace"),
+            ("/proc/self/status", "/proc/self/status is not a namespace"),
+            ("/no/such/ns", "open network namespace /no/such/ns: no such file or directory"),
+        ] {
+            let network = LinuxNamespaceBuilder::default().typ(super::LinuxNamespaceType::Network).path(path);
+            let linux = LinuxBuilder::default().namespaces(vec![network.build().unwrap()]).build().unwrap();
+            let told = super::build(&linux).map(|_| ()).unwrap_err().to_string();
+            assert!(
+                told.starts_with(says) && told.contains("(config.json: /linux/namespaces/0/path)"),
+                "{told}"
+            );
+        }
     }
 }
