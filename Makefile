@@ -116,7 +116,7 @@ itest-runc: ## the same tests on the reference: proves the tests
 	@$(MAKE) --no-print-directory itest RUNTIME=runc
 
 attacks: need-test $(installed) ## the attacks of the security bar in their long form: races and sweeps, an hour
-	RUNTIME="$(runtime)" ATTACKS=long integration-tests/run attacks:: crash:: $(ARGS)
+	RUNTIME="$(runtime)" ATTACKS=long integration-tests/run attacks:: crash:: exec::a_container_that_snoops exec::a_cwd_that_is_swapped $(ARGS)
 
 missing: need-test build ## all tests without openat2, clone3, … (integration-tests/missing.toml); ARGS='clone3:EPERM' chooses
 	ORLOP_BIN="$(binary)" integration-tests/missing $(ARGS)

@@ -1064,7 +1064,7 @@ fn a_container_that_snoops() {
                 json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}),
             );
             let c = b.up(&["snoop"]);
-            for _ in 0..25 {
+            for _ in crate::attacks::rounds(25, 200) {
                 exec(t, &c, &[], &["/bin/true"]).ok();
             }
             c.kill("TERM");

@@ -80,3 +80,36 @@ fn unknown_to_the_kernel() {
 fn forbidden_by_a_filter() {
     each("EPERM");
 }
+
+/// Whoever must hold a process before it may be signalled or entered says so, and does nothing by number instead; what needs
+/// no such hold works: a container can always be deleted.
+#[test]
+fn without_hold_of_processes() {
+    check(|t| {
+        for (errno, why) in
+            [("ENOSYS", "kernel too old"), ("EPERM", "a seccomp filter around the runtime forbids")]
+        {
+            let mut b = t.bundle();
+            let c = b.up(&["wait"]);
+            let verb = |words: &[&str]| t.call(words).without("pidfd_open", errno).run();
+            for words in [
+                &["exec", &c.id, "/bin/true"][..],
+                &["kill", &c.id, "KILL"],
+                &["kill", "--all", &c.id, "TERM"],
+            ] {
+                let out = verb(words);
+                assert_ne!(out.status, 0, "{words:?}");
+                let told = out.complains(&[why, "needs", "pidfd_open (Linux 5.3)"]);
+                assert_eq!(c.status(), "running", "{words:?}: {told}");
+            }
+            verb(&["delete", &c.id]).fails(&["not stopped"]);
+            verb(&["delete", "--force", &c.id]).ok();
+            t.nothing_left();
+            let c = b.up(&["wait"]);
+            c.kill("KILL");
+            c.becomes("stopped");
+            verb(&["delete", &c.id]).ok();
+            t.nothing_left();
+        }
+    });
+}

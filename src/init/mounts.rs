@@ -76,7 +76,7 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
 
 /// What was cloned is what main saw: a path of the host that is swapped meanwhile binds nothing else.
 fn verified(tree: OwnedFd, seen: &fs::Stat, source: &Path) -> Result<OwnedFd> {
-    if fs::fstat(&tree).on("stat", source.display())?.same(seen) {
+    if fs::stat_cached(&tree).on("stat", source.display())?.same(seen) {
         return Ok(tree);
     }
     Err(Error::new(

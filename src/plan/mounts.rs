@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::Mount;
 
@@ -11,6 +12,7 @@ use super::rootfs::BasePropagation;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, OnSys, Result};
 use crate::spec::mount_options::{self, MountOptions};
+use crate::sys::lookup::Lookup;
 use crate::sys::mount::{self, Attr};
 use crate::sys::{Errno, fs};
 
@@ -176,14 +178,16 @@ pub struct Input<'a> {
 
 pub fn build(mounts: &[Mount], input: &Input<'_>) -> Result<Vec<MountStep>> {
     let mut steps = Vec::with_capacity(mounts.len());
+    let mut lookup = Lookup::with_patience(PATIENCE);
     for (index, m) in mounts.iter().enumerate() {
-        let step = build_one(index, m, input).map_err(|e| e.pointer(format!("/mounts/{index}")))?;
+        let step =
+            build_one(index, m, input, &mut lookup).map_err(|e| e.pointer(format!("/mounts/{index}")))?;
         steps.push(step);
     }
     Ok(steps)
 }
 
-fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
+fn build_one(index: usize, m: &Mount, input: &Input<'_>, lookup: &mut Lookup) -> Result<MountStep> {
     let empty = Vec::new();
     let options = mount_options::parse(m.options().as_ref().unwrap_or(&empty))?;
     let target = clean(m.destination());
@@ -192,7 +196,7 @@ fn build_one(index: usize, m: &Mount, input: &Input<'_>) -> Result<MountStep> {
     let what = if options.remount {
         What::Remount
     } else if is_bind(m) {
-        let what = bind(m, &options, input, index).map_err(|e| e.within(failing(m)))?;
+        let what = bind(m, &options, input, index, lookup).map_err(|e| e.within(failing(m)))?;
         return Ok(MountStep { what, ..MountStep::bare(index, target) });
     } else {
         new(m, &options, input)?
@@ -220,14 +224,27 @@ fn bind_attr(attr: Attr) -> Attr {
     Attr { clear: attr.clear | (plain & !attr.set), ..attr }
 }
 
-fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> Result<What> {
+/// How long a source may take to be found: a file server, or what automounts it, may be slow, or dead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn bind(
+    m: &Mount,
+    options: &MountOptions,
+    input: &Input<'_>,
+    index: usize,
+    lookup: &mut Lookup,
+) -> Result<What> {
     let source = m.source().as_deref().unwrap_or(Path::new(""));
     let shown = input.bundle.join(source);
-    let stat = if source.as_os_str().is_empty() { Err(Errno::ENOENT) } else { fs::stat(&shown) };
-    let stat = stat.on("mount source", shown.display()).map_err(|e| {
+    let found = if source.as_os_str().is_empty() { Err(Errno::ENOENT) } else { lookup.find(&shown) };
+    let (found, stat) = found.on("mount source", shown.display()).map_err(|e| {
         let e = e.pointer(format!("/mounts/{index}/source"));
         match e.errno() {
             Some(Errno::ENOENT) => e.hint("create it on the host, or remove the mount"),
+            Some(Errno::ETIMEDOUT) => e.hint(format!(
+                "whoever serves its file system (FUSE, NFS, an automounter) has not answered for {} s",
+                PATIENCE.as_secs()
+            )),
             _ => e,
         }
     })?;
@@ -240,7 +257,8 @@ fn bind(m: &Mount, options: &MountOptions, input: &Input<'_>, index: usize) -> R
         propagation: options.propagation.iter().map(|p| (p.kind, p.recursive)).collect(),
         recursive: options.bind.is_some_and(|b| b.recursive),
     };
-    let tree = if input.own_user && input.may_clone { Some(dress.clone_for_others(&shown)?) } else { None };
+    let tree =
+        if input.own_user && input.may_clone { Some(dress.clone_for_others(&found, &shown)?) } else { None };
     Ok(What::Bind { tree, dress, seen: stat, source: shown })
 }
 
@@ -280,9 +298,10 @@ impl Dress {
 
     /// The same for a user namespace that cannot make it. The kernel would not let it take flags away from the host's
     /// mount; nor do we, unless it is asked for.
-    fn clone_for_others(&self, source: &Path) -> Result<OwnedFd> {
+    fn clone_for_others(&self, found: &OwnedFd, source: &Path) -> Result<OwnedFd> {
         let attr = Attr { clear: self.attr.clear & self.insisted, ..self.attr };
-        self.put(attr, self.bare(source)?, source)
+        let tree = mount::clone_tree(found, self.recursive).on("mount source", source.display())?;
+        self.put(attr, tree, source)
     }
 
     /// In a user namespace the clone is made there if it can be, for what it makes itself has the host's flags for good:

@@ -20,6 +20,16 @@ pub fn close_all_but(keep: &[RawFd]) -> Result<()> {
     }
 }
 
+/// And the standard streams. For a child as in [`close_all_but`].
+pub fn close_every_but(keep: impl AsFd) -> Result<()> {
+    let keep = keep.as_fd().as_raw_fd();
+    for stream in (0..3).filter(|n| *n != keep) {
+        // It may not be open.
+        let _ = close(stream);
+    }
+    close_all_but(&[keep])
+}
+
 /// As [`close_all_but`], right before exec, when nobody knows what /proc is. Numbers are given out from the lowest on, so
 /// without close_range(2) what was opened since the birth is found among the first.
 pub fn close_the_rest_but(keep: &[RawFd]) -> Result<()> {

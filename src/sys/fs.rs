@@ -82,6 +82,23 @@ pub fn openat2(
     }
 }
 
+/// An O_PATH handle on a host path, if nobody need be asked for it: EAGAIN otherwise. EINVAL: before Linux 5.12.
+pub fn open_cached(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let path = cstr(path.as_ref())?;
+    // SAFETY: open_how is a plain C struct of integers for which all zeroes is a valid value.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (OFlag::O_PATH | OFlag::O_CLOEXEC).bits() as u64;
+    how.resolve = libc::RESOLVE_CACHED;
+    let size = size_of::<libc::open_how>();
+    let open = || {
+        // SAFETY: the path is NUL-terminated and `how` lives across the call, with its own size.
+        cvt(unsafe { libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), &raw const how, size) })
+    };
+    let fd = retry(open)?;
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// openat(2) of a host path, or of one component below a descriptor.
 pub fn openat(dir: impl AsFd, path: impl AsRef<Path>, flags: OFlag, mode: u32) -> Result<OwnedFd> {
     let mode = Mode::from_bits_truncate(mode);
@@ -252,6 +269,22 @@ impl Stat {
     }
 }
 
+impl From<libc::statx> for Stat {
+    fn from(s: libc::statx) -> Self {
+        Self {
+            dev: libc::makedev(s.stx_dev_major, s.stx_dev_minor),
+            ino: s.stx_ino,
+            mode: s.stx_mode.into(),
+            uid: s.stx_uid,
+            gid: s.stx_gid,
+            rdev: libc::makedev(s.stx_rdev_major, s.stx_rdev_minor),
+            size: i64::try_from(s.stx_size).unwrap_or(i64::MAX),
+            has_other_names: s.stx_nlink > 1,
+            modified: std::time::Duration::new(s.stx_mtime.tv_sec.max(0) as u64, s.stx_mtime.tv_nsec),
+        }
+    }
+}
+
 impl From<libc::stat> for Stat {
     fn from(s: libc::stat) -> Self {
         Self {
@@ -270,6 +303,23 @@ impl From<libc::stat> for Stat {
 
 pub fn fstat(fd: impl AsFd) -> Result<Stat> {
     nix::sys::stat::fstat(fd.as_fd()).map(Stat::from)
+}
+
+/// As [`fstat`], but as the kernel knows it: no file server is asked. What stands in it is the same for all who look so.
+pub fn stat_cached(fd: impl AsFd) -> Result<Stat> {
+    // SAFETY: statx is a plain C struct of integers for which all zeroes is a valid value.
+    let mut s: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let raw = fd.as_fd().as_raw_fd();
+    // SAFETY: an open descriptor, an empty path, and a writable struct that lives across the call.
+    let r = unsafe {
+        libc::syscall(libc::SYS_statx, raw, c"".as_ptr(), flags, libc::STATX_BASIC_STATS, &raw mut s)
+    };
+    match cvt(r) {
+        // A filter around us that is older than the call.
+        Err(Errno::ENOSYS | Errno::EPERM) => fstat(fd),
+        r => r.map(|_| Stat::from(s)),
+    }
 }
 
 /// lstat of `name` in `dir`.

@@ -12,6 +12,7 @@ pub mod fd;
 pub mod fs;
 pub mod keyring;
 pub mod known;
+pub mod lookup;
 pub mod mount;
 pub mod net;
 pub mod ns;

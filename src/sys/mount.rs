@@ -77,6 +77,14 @@ pub fn clone_tree_at(dir: impl AsFd, path: &CStr, recursive: bool) -> Result<Own
     owned(cvt(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags) }))
 }
 
+/// An O_PATH handle on a host path, links followed, after what automounts there.
+pub fn reach(path: &CStr) -> Result<OwnedFd> {
+    // SAFETY: the path is NUL-terminated.
+    owned(cvt(unsafe {
+        libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), OPEN_TREE_CLOEXEC)
+    }))
+}
+
 /// Attaches a detached mount on the inode that `target`, an O_PATH descriptor, stands for.
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
     // SAFETY: both paths are empty and NUL-terminated, both descriptors open.

@@ -173,6 +173,56 @@ fn cve_2025_52881_sysctl_redirected() {
     });
 }
 
+/// Case 10 again: /proc itself is swapped, with procfs on it, for a link to a decoy, in which one sysctl is a plain file and
+/// another a link to a third. Once when all is mounted and nothing written, which is found out in the end; then at any time.
+#[test]
+fn cve_2025_52881_proc_swapped() {
+    check(|t| {
+        let (plain, led, other) = ("ip_unprivileged_port_start", "tcp_fin_timeout", "ip_default_ttl");
+        let mut b = t.bundle();
+        let rootfs = b.rootfs();
+        let decoys = rootfs.join("decoy/sys/net/ipv4");
+        fs::create_dir_all(&decoys).unwrap();
+        fs::create_dir(rootfs.join("fixed")).unwrap();
+        fs::write(decoys.join(plain), "").unwrap();
+        symlink(format!("/fixed/sys/net/ipv4/{other}"), decoys.join(led)).unwrap();
+        symlink("decoy", rootfs.join("link")).unwrap();
+        b.set("/linux/sysctl", json!({format!("net.ipv4.{plain}"): "77", format!("net.ipv4.{led}"): "33"}));
+        b.mount(json!({"destination": "/fixed", "type": "proc", "source": "proc"}));
+        // They would be looked for through the link.
+        b.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+        b.args(&["/bin/sh", "-c", &format!("cd /fixed/sys/net/ipv4 && cat {plain} {led} {other}")]);
+        let attempt = |b: &Bundle, wide: bool| {
+            let mut call = b.call(&["run"], &t.id());
+            if wide {
+                call = widened(call, "mount,move_mount,openat,openat2");
+            }
+            let out = call.deadline(Duration::from_secs(60)).run();
+            let decoy = fs::read_to_string(decoys.join(plain)).unwrap();
+            bites!(decoy.is_empty(), "the decoy was written: {decoy:?}");
+            if out.status == 0 {
+                let values: Vec<&str> = out.stdout.lines().collect();
+                bites!(values.len() == 3 && values[..2] == ["77", "33"], "{out}");
+                bites!(values[2] != "33", "what the decoy leads to was written: {out}");
+            } else if !is_reference() {
+                out.complains(&[]);
+            }
+            out
+        };
+        let script = format!("cd {} && mv proc was && mv link proc && mv was link", rootfs.display());
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]);
+        b.set("/hooks/createRuntime", hook);
+        assert_ne!(attempt(&b, false).status, 0);
+        assert_eq!(fs::read_link(rootfs.join("proc")).unwrap(), Path::new("decoy"));
+        b.remove("/hooks");
+        let _swap = Swap::of(&rootfs.join("proc"), &rootfs.join("link"));
+        for round in rounds(16, 500) {
+            attempt(&b, round % 4 == 3);
+        }
+        t.nothing_left();
+    });
+}
+
 /// Case 21: renames anywhere make the kernel give up a look-up that has `..` in it. It is tried again, for a bounded time.
 #[test]
 fn a_storm_of_renames() {
