@@ -581,6 +581,33 @@ fn little_memory() {
     });
 }
 
+/// The limit of a pod, that is of the cgroup above, kills as well, and that is said too.
+#[test]
+fn little_memory_above() {
+    check(|t| {
+        let controller = if unified() { "" } else { "memory" };
+        let (limit, swap) = if unified() {
+            ("memory.max", "memory.swap.max")
+        } else {
+            ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+        };
+        let pod = Path::new(TOP).join(controller).join(&t.token);
+        fs::create_dir(&pod).unwrap();
+        fs::write(pod.join(limit), "65536").unwrap();
+        let _ = fs::write(pod.join(swap), if unified() { "0" } else { "65536" });
+        let mut b = t.bundle();
+        b.set("/linux/cgroupsPath", format!("/{}/box", t.token)).args(&["/bin/true"]);
+        // Said without a limit of its own in the configuration.
+        b.remove("/linux/resources/memory");
+        b.run().fails(&["OOM-killed", "memory limit"]);
+        assert!(t.cgroups().iter().all(|d| !d.ends_with("box")), "{:?}", t.cgroups());
+        for dir in t.cgroups().into_iter().rev() {
+            fs::remove_dir(dir).unwrap();
+        }
+        t.nothing_left();
+    });
+}
+
 /// A container that has used up its memory can kill who comes; that is said where there is somebody to say it.
 #[test]
 fn exec_without_memory() {

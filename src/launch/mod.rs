@@ -311,13 +311,21 @@ fn explain(e: Error, mut child: Child, cgroup: &Cgroup, resources: Option<&Linux
     }
     let exit = child.end();
     let limit = resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|l| *l > 0);
+    const NEED: &str = "the runtime itself needs less than 1 MiB to start a program";
     match (limit, cgroup.oom_killed().unwrap_or(false)) {
         (Some(limit), true) => Error::new(
             Kind::Failed,
             format!("container init was OOM-killed (memory limit too low?): limit is {limit} bytes"),
         )
         .pointer("/linux/resources/memory/limit")
-        .hint("raise the memory limit; the runtime itself needs less than 1 MiB to start a program"),
+        .hint(format!("raise the memory limit; {NEED}")),
+        // The limit of a pod or a slice that the container is a part of.
+        (None, true) if matches!(exit, Ok(Exit::Signal(9))) => {
+            let above =
+                "container init was OOM-killed (memory limit too low?) by a limit above its own cgroup";
+            Error::new(Kind::Failed, above)
+                .hint(format!("raise the memory limit of its pod or slice; {NEED}"))
+        }
         _ => match exit {
             Ok(Exit::Signal(s)) => e.hint(format!("it was killed by signal {s}")),
             Ok(Exit::Code(n)) => e.hint(format!("it ended with status {n}")),
