@@ -21,7 +21,7 @@ mod user;
 
 pub use agent::{Agent, Reply};
 pub use bundle::{Bundle, default_config};
-pub use call::{Call, Output, Running, adopt, wait_for_adopted};
+pub use call::{Call, Output, Running, adopt, is_rfc3339, wait_for_adopted};
 pub use case::{Case, check};
 pub use container::Container;
 pub use ledger::{MISSING, skip};

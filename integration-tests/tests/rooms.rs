@@ -7,6 +7,7 @@ mod clients;
 mod console;
 mod crash;
 mod create;
+mod crio;
 mod delete;
 mod devices;
 mod errors;
