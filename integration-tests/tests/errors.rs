@@ -406,6 +406,10 @@ fn a_memory_limit_far_too_low() {
             let message = b.refused(&[]).to_lowercase();
             assert!(started.elapsed() < patience(Duration::from_secs(10)));
             assert!(message.contains("memory") || message.contains("oom"), "{message}");
+            // Where the kernel refuses the limit, rather than kill who exceeds it.
+            if message.contains("unable to set memory limit") && !is_reference() {
+                assert!(message.contains("set a higher limit"), "{message}");
+            }
         }
     });
 }

@@ -153,7 +153,9 @@ fn explain(dir: &Dir, w: &Write, errno: Errno) -> Error {
                 "unable to set memory limit to {} (current usage: {usage}, peak usage: {peak})",
                 w.value
             );
-            return Error::new(Kind::Host, text).pointer(w.pointer.clone().into_owned());
+            return Error::new(Kind::Host, text)
+                .pointer(w.pointer.clone().into_owned())
+                .hint("what is used already cannot be taken back: set a higher limit");
         }
     }
     let on = format!("{} = {:?}", dir.path().join(&*w.file).display(), w.value);
