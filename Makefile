@@ -92,7 +92,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients k8s bench fuzz replay vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients critest k8s bench fuzz replay vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -129,6 +129,9 @@ validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, 
 
 clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
+
+critest: need-test $(installed) ## Kubernetes' critest against containerd and CRI-O with the RUNTIME; ARGS='crio:Streaming' chooses
+	RUNTIME="$(runtime)" hack/critest/run $(ARGS)
 
 k8s: need-test $(installed) ## Kubernetes: two nodes, pods of the RUNTIME (builds it first: minutes, 2 GB); ARGS='exec_*' chooses
 	RUNTIME="$(runtime)" hack/k8s/run $(ARGS)
