@@ -127,7 +127,7 @@ bites: need-test build ## writes docs/bites.md: what the attacks do to runc 1.1.
 validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, judged by its ledger
 	RUNTIME="$(runtime)" oci-validation/run $(ARGS)
 
-clients: need-test $(installed) ## real podman and containerd with the RUNTIME; ARGS='podman:exec*' chooses
+clients: need-test $(installed) ## all real clients with the RUNTIME, beside runc; ARGS=--short: CI's form; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
 
 critest: need-test $(installed) ## Kubernetes' critest against containerd and CRI-O with the RUNTIME; ARGS='crio:Streaming' chooses
@@ -162,7 +162,8 @@ need-test:
 # ── judging the source ───────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: lint deny docs
-scripts = $(shell git ls-files -co --exclude-standard | xargs -r grep -lE -m 1 '^\#!/bin/(ba)?sh')
+scripts = $(shell git ls-files -co --exclude-standard | xargs -r grep -lE -m 1 '^\#!/bin/(ba)?sh' | \
+	while read -r f; do [ -L "$$f" ] || echo "$$f"; done) # each once
 
 lint: ## rustfmt, clippy with warnings as errors, shellcheck where there is one, the docs against the tree
 	cargo fmt --all --check

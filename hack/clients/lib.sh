@@ -2,6 +2,7 @@
 #   setup            starts daemons, imports the image; its failure fails the client
 #   clean            removes what a feature may have left, if need be by force, and then fails; after each one
 #   feature_NAME...  one feature each, in the order of the file, each in a process of its own that `timeout` bounds
+#   version            prints the client's, on one line
 # and ends with `main "$@"`. A feature passes when it returns; anything that fails in it fails it (errexit holds).
 # What it uses:
 #   ok COMMAND...             runs it; its status must be 0
@@ -74,6 +75,10 @@ empty_scratch() {
 names() { sed -n 's/^feature_\([a-z0-9_]*\)().*/\1/p' "$0"; }
 
 main() {
+	if [ "${1:-}" = --names ]; then
+		names
+		exit
+	fi
 	if [ "${1:-}" = --feature ]; then
 		# Clients inherit this one too, and pass it on to the runtime: it must not get into a container.
 		exec 9>&2
@@ -90,6 +95,7 @@ main() {
 		echo "not ok setup: $(grep -v '^$' "/out/$client/setup.log" | tail -n 1)"
 		exit 1
 	fi
+	version 2>/dev/null | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1 >/out/version || true
 	for name in $(names); do
 		# shellcheck disable=SC2053  # a pattern is what the user gave
 		[[ $name == @($ONLY) ]] || continue
