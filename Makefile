@@ -92,7 +92,7 @@ print-binary:
 
 # ── proving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients critest k8s bench fuzz replay vm peers peer need-test
+.PHONY: test unit seccomp-long itest itest-vm itest-runc soak validate clients clients-docs critest k8s bench fuzz replay vm peers peer need-test
 test: unit itest ## what every change must pass: unit tests, integration tests, their ledger of skips
 
 unit: ## tests of decisions, as values; no privileges needed
@@ -129,6 +129,9 @@ validate: need-test $(installed) ## the OCI runtime-tools suite on the RUNTIME, 
 
 clients: need-test $(installed) ## all real clients with the RUNTIME, beside runc; ARGS=--short: CI's form; ARGS='podman:exec*' chooses
 	RUNTIME="$(runtime)" hack/clients/run $(ARGS)
+
+clients-docs: ## writes the tables of docs/clients.md and docs/client-errors.md from the last `make clients`
+	hack/clients/table
 
 critest: need-test $(installed) ## Kubernetes' critest against containerd and CRI-O with the RUNTIME; ARGS='crio:Streaming' chooses
 	RUNTIME="$(runtime)" hack/critest/run $(ARGS)

@@ -9,7 +9,8 @@
 #   want STATUS COMMAND...    … must be STATUS
 #   is TEXT, has TEXT, lacks TEXT     about what the last command printed (stdout)
 #   says TEXT                         … about what it complained (stderr)
-#   until_true COMMAND...     repeats for ten seconds, with nothing printed
+#   until_true COMMAND...     repeats for twenty seconds, with nothing printed
+#   until_traps PID SIGNAL    until that process has a handler for that signal
 #   fail WHY, skip REASON     end the feature
 set -Eeuo pipefail
 shopt -s inherit_errexit extglob
@@ -20,7 +21,7 @@ examples=$(cd "$clients/../../docs/examples" && pwd)
 client=$(basename "$0")
 scratch=/tmp/scratch   # a feature's own directory, empty when it begins
 image=/tmp/image       # what `image` made
-limit=30               # seconds for a feature
+limit=60               # seconds for a feature, on a machine with other work: no feature needs them all
 status=0 out='' err=''
 
 fail() { echo "WHY $*" >&9; exit 1; }
@@ -44,12 +45,15 @@ has() { case $out in *"$1"*) ;; *) fail "printed '$(tail -n 3 <<<"$out")', wante
 lacks() { case $out in *"$1"*) fail "printed '$1'" ;; esac; }
 says() { case $err in *"$1"*) ;; *) fail "complained '$(tail -n 3 <<<"$err")', wanted '$1' in it" ;; esac; }
 until_true() {
-	local end=$((SECONDS + 10))
+	local end=$((SECONDS + 20))
 	until "$@" >/tmp/until 2>&1; do
-		[ $SECONDS -lt $end ] || fail "not within ten seconds: $*: $(tail -n 1 /tmp/until)"
+		[ $SECONDS -lt $end ] || fail "not within twenty seconds: $*: $(tail -n 1 /tmp/until)"
 		sleep 0.05
 	done
 }
+
+traps() { [ $((0x$(awk '/^SigCgt/ {print $2}' "/proc/$1/status") >> ($(kill -l "$2") - 1) & 1)) = 1 ]; }
+until_traps() { until_true traps "$@"; }
 
 # The file of a limit in a container's cgroup, by the pid of its first process: cgroup_file PID CONTROLLER FILE
 cgroup_file() {
