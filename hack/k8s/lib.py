@@ -142,8 +142,9 @@ class Case:
         words = ["exec", pod] + (["-c", container] if container else [])
         return self.kubectl(*words, "--", "sh", "-c", script, status=status, **settings).out
 
-    def terminal(self, *words, rows=40, columns=132, typed=b"", patience=PATIENCE):
-        """A command on a terminal of its own: its status, and what the terminal showed."""
+    def terminal(self, *words, rows=40, columns=132, typed=b"", resized=None, patience=PATIENCE):
+        """A command on a terminal of its own: its status, and what the terminal showed. With RESIZED, (word, rows, columns),
+        the terminal gets that size when the word is shown."""
         self.say("$ (tty)", *words)
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -161,6 +162,9 @@ class Case:
                     if not more:
                         break
                     shown += more
+                    if resized and resized[0].encode() in shown:
+                        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", *resized[1:], 0, 0))
+                        resized = None
                 except BlockingIOError:
                     if child.poll() is not None:
                         break
