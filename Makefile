@@ -4,6 +4,7 @@
 # hack/peers), or a path.
 
 SHELL := /bin/bash
+comma := ,
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
@@ -44,9 +45,12 @@ help: ## this list
 
 # ── building ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+# Of the binary alone; crates and tests are built as they are.
+leaner := $(if $(filter x86_64,$(arch)),-C link-arg=-Wl$(comma)--no-eh-frame-hdr -C link-arg=-Wl$(comma)-T$(comma)$(CURDIR)/.cargo/no-unwinding.ld)
+
 .PHONY: build debug manual install uninstall package clean print-binary
 build: ## the release binary, static; prints its size
-	@ORLOP_COMMIT=$(commit) cargo build --release --locked --bin orlop
+	@ORLOP_COMMIT=$(commit) cargo rustc --release --locked --bin orlop -- $(leaner)
 	@printf '%s: %s bytes (%s MiB)\n' "$(binary)" $$(stat -c %s "$(binary)") \
 		$$(stat -c %s "$(binary)" | awk '{ printf "%.2f", $$1 / 1048576 }')
 

@@ -150,11 +150,12 @@ fn complete(change: &LinuxResources, before: &LinuxResources) -> LinuxResources 
 
 /// The whole as it is after the change: what later updates complete themselves from.
 fn merge(before: &LinuxResources, change: &LinuxResources) -> Result<LinuxResources> {
-    let value = |r: &LinuxResources| serde_json::to_value(r).map_err(|e| Error::bug(format!("limits: {e}")));
     let (mut all, new) = (value(before)?, value(change)?);
     overlay(&mut all, new);
+    // By way of text, as everywhere: all that serde makes for these types is there once.
+    let text = serde_json::to_vec(&all).map_err(|e| Error::bug(format!("limits: {e}")))?;
     let mut all: LinuxResources =
-        serde_json::from_value(all).map_err(|e| Error::bug(format!("limits: {e}")))?;
+        serde_json::from_slice(&text).map_err(|e| Error::bug(format!("limits: {e}")))?;
     if let (Some(memory), Some(new)) = (all.memory_mut(), change.memory())
         && (new.limit(), new.swap().filter(|s| *s != 0)) == (Some(-1), None)
     {
@@ -168,6 +169,11 @@ fn merge(before: &LinuxResources, change: &LinuxResources) -> Result<LinuxResour
         cpu.set_shares(None);
     }
     Ok(all)
+}
+
+fn value(r: &LinuxResources) -> Result<Value> {
+    let text = serde_json::to_vec(r).map_err(|e| Error::bug(format!("limits: {e}")))?;
+    serde_json::from_slice(&text).map_err(|e| Error::bug(format!("limits: {e}")))
 }
 
 /// Members of objects one by one; of lists of devices and page sizes each entry by what it is about.

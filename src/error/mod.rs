@@ -186,10 +186,9 @@ impl Error {
                 m.insert(k.to_owned(), Cut(&v).to_string().into());
             }
         };
-        let name =
-            |v: serde_json::Result<serde_json::Value>| v.ok().and_then(|v| v.as_str().map(str::to_owned));
-        put("code", name(serde_json::to_value(self.0.kind)));
-        put("phase", name(serde_json::to_value(self.0.stage)));
+        let name = |v: serde_json::Result<String>| v.ok().map(|v| v.trim_matches('"').to_owned());
+        put("code", name(serde_json::to_string(&self.0.kind)));
+        put("phase", name(serde_json::to_string(&self.0.stage)));
         put("pointer", self.0.pointer.clone());
         put("path", self.0.on.clone());
         put("errno", self.errno().map(|e| format!("{e:?}")));
