@@ -302,6 +302,24 @@ impl Cgroup {
         }
     }
 
+    /// The paths of those doors that can be expected, and whether a refusal is no error. They may be opened when the
+    /// process is there already; nothing of the cgroup has to be before it but what [`Cgroup::begin`] makes.
+    pub fn planned_doors(&self) -> Vec<(PathBuf, bool)> {
+        match &self.tree {
+            Tree::V1(h) if self.driver.is_none() => h.planned_doors(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Makes the birthplace, if there is to be one, ahead of what [`Cgroup::create_for`] makes. It goes with the value if
+    /// it comes to nothing.
+    pub fn begin(&self) -> Result<()> {
+        match &self.tree {
+            Tree::V1(h) => h.begin(),
+            _ => Ok(()),
+        }
+    }
+
     /// For `CLONE_INTO_CGROUP`: the directory in the v2 tree, also in that of a hybrid machine. There once created.
     /// Should the kernel refuse on a hybrid machine, being born without it and [`Cgroup::join_unified`] do.
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {

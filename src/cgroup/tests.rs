@@ -226,6 +226,34 @@ fn parents_are_made_and_cpusets_filled() {
 }
 
 #[test]
+fn what_is_begun_and_comes_to_nothing_goes() {
+    let Some(layout) = planned("x").map(|_| detect().expect("detect")) else { return };
+    let plan = |of: &str| Cgroup::plan(&layout, Some(of), "id").expect("plan");
+    let here = |g: &Cgroup| g.birthplace().is_some();
+    let top = name("begun");
+    let path = format!("{top}/a");
+    let hybrid = layout.v2.is_some() && !layout.is_v2();
+    let g = plan(&path);
+    g.begin().expect("begin");
+    assert_eq!(here(&g), hybrid);
+    drop(g);
+    assert!(!here(&plan(&path)) && !here(&plan(&top)), "the birthplace is left");
+    // A process that is in there while the rest fails: it goes when that is gone, too.
+    let g = plan(&path);
+    g.begin().expect("begin");
+    g.create_for(Some(&resources(r#"{"cpu":{"cpus":"999"}}"#))).expect_err("no such CPU");
+    assert_eq!(here(&plan(&path)), hybrid);
+    drop(g);
+    assert!(!here(&plan(&path)) && !here(&plan(&top)), "the birthplace is left");
+    // Whole, it stays.
+    let g = Guard(plan(&path));
+    let _top = Guard(plan(&top));
+    g.begin().expect("begin");
+    g.create().expect("create");
+    assert!(Cgroup::from_record(&g.record()).expect("reopen").exists());
+}
+
+#[test]
 fn a_failed_create_leaves_nothing() {
     let Some(layout) = planned("x").map(|_| detect().expect("detect")) else { return };
     let top = name("fail");

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxResources, Spec};
 use super::id::Id;
 use super::record::{Init, Record};
 use super::status::boot_id;
-use super::store::{Entry, GATE, Store};
+use super::store::{Aside, Entry, GATE, Store};
 use crate::cgroup::{Cgroup, Rootless};
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::handshake::Main;
@@ -166,14 +166,23 @@ impl Creation<'_> {
         // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
         self.entry.save(&record)?;
         self.entry.save_config(raw)?;
-        self.make_cgroup(&cgroup, &record, undo)?;
+        let beside = self.may_come_beside(&cgroup);
+        if beside {
+            cgroup.begin().within("unable to apply cgroup configuration")?;
+        } else {
+            self.make_cgroup(&cgroup, &record, undo)?;
+        }
         undo.rdt.clone_from(&record.rdt);
 
         let gate = self.gate()?;
         let state = record.hook_state();
+        let mut poststop = None;
         if let Some(h) = self.spec.hooks().as_ref().and_then(|h| h.poststop().as_ref()) {
             let list = h.iter().map(hooks::Hook::new).collect::<Result<Vec<_>>>()?;
-            undo.poststop = Some((list, state.json("stopped", 0)));
+            poststop = Some((list, state.json("stopped", 0)));
+        }
+        if !beside {
+            undo.poststop = poststop.take();
         }
         let options = Options {
             id: self.entry.id.as_str(),
@@ -183,6 +192,7 @@ impl Creation<'_> {
             preserve,
             gate,
             cgroup: &cgroup,
+            beside,
             rdt,
             state,
             extra_env,
@@ -191,14 +201,31 @@ impl Creation<'_> {
         let mut warnings = Vec::new();
         let plan = plan::build(self.spec, self.host, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.log.warn(w));
-        let launched = launch::launch(plan, &cgroup, self.resources(), self.log);
+        let mut meanwhile =
+            Meanwhile { creation: self, cgroup: &cgroup, record: &mut record, undo, poststop, aside: None };
+        let launched = launch::launch(plan, &cgroup, self.resources(), self.log, &mut meanwhile);
+        let aside = meanwhile.aside;
         if cgroup.is_taken() {
             undo.cgroup = None;
             cgroup.leave();
         }
         let mut launched = launched.within("unable to start container process")?;
-        self.hand_over(&mut launched, &mut record)?;
+        self.hand_over(&mut launched, aside)?;
         Ok((record, launched))
+    }
+
+    /// May the cgroup be made when init is there already? Where init makes all namespaces itself, but the pid namespace.
+    fn may_come_beside(&self, cgroup: &Cgroup) -> bool {
+        let listed = self.linux().and_then(|l| l.namespaces().as_deref()).unwrap_or_default();
+        let simple = |n: &LinuxNamespace| match plan::namespaces::flag(n.typ()) {
+            ns::NEWUSER => false,
+            ns::NEWPID | ns::NEWNS => n.path().is_none(),
+            _ => true,
+        };
+        let is_cgroup = |m: &&oci_spec::runtime::Mount| m.typ().as_deref() == Some("cgroup");
+        let mounts = self.spec.mounts().iter().flatten().filter(is_cgroup).count();
+        let own = |n: &LinuxNamespace| plan::namespaces::flag(n.typ()) == ns::NEWNS;
+        listed.iter().any(own) && listed.iter().all(simple) && plan::beside::serves(cgroup, mounts)
     }
 
     fn linux(&self) -> Option<&Linux> {
@@ -272,7 +299,7 @@ impl Creation<'_> {
     }
 
     /// Init is ready: written down, and told to whom it was promised.
-    fn hand_over(&self, launched: &mut Launched, record: &mut Record) -> Result<()> {
+    fn hand_over(&self, launched: &mut Launched, aside: Option<Aside>) -> Result<()> {
         let _t = crate::trace::span("hand over");
         if let Some(path) = &self.request.console_socket
             && let Some(master) = launched.console.take()
@@ -281,9 +308,8 @@ impl Creation<'_> {
         }
         let pid = launched.child.pid();
         self.log.debug(&format!("container {} is ready, its init is process {pid}", self.entry.id));
-        record.init = Some(Init::of(pid)?);
-        record.creator = None;
-        self.entry.save(record)?;
+        let aside = aside.ok_or_else(|| Error::bug("init is ready, and nothing written of it"))?;
+        self.entry.publish(&aside)?;
         if let Some(path) = &self.request.pidfd_socket {
             send_pidfd(path, &launched.child)?;
         }
@@ -293,6 +319,32 @@ impl Creation<'_> {
         }
         launched.link.start()?;
         launched.devices.stay();
+        Ok(())
+    }
+}
+
+/// What is made while the kernel and init are at work.
+struct Meanwhile<'a, 'u> {
+    creation: &'a Creation<'a>,
+    cgroup: &'a Cgroup,
+    record: &'a mut Record,
+    undo: &'a mut Undo<'u>,
+    poststop: Option<(Vec<hooks::Hook>, Vec<u8>)>,
+    aside: Option<Aside>,
+}
+
+impl launch::Meanwhile for Meanwhile<'_, '_> {
+    fn make_cgroup(&mut self) -> Result<()> {
+        self.creation.make_cgroup(self.cgroup, self.record, self.undo)?;
+        self.undo.poststop = self.poststop.take();
+        Ok(())
+    }
+
+    /// The record of a container whose init is ready, which it is to become.
+    fn prepare(&mut self, pid: i32) -> Result<()> {
+        self.record.init = Some(Init::of(pid)?);
+        self.record.creator = None;
+        self.aside = Some(self.creation.entry.write_aside(self.record)?);
         Ok(())
     }
 }

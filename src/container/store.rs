@@ -121,6 +121,10 @@ impl Store {
     }
 }
 
+/// A record that is written, and not the container's yet.
+#[derive(Debug)]
+pub struct Aside(String);
+
 /// One container's directory.
 pub struct Entry {
     pub id: Id,
@@ -190,9 +194,26 @@ impl Entry {
     }
 
     pub fn save(&self, record: &Record) -> Result<()> {
-        let _t = crate::trace::span("save the record");
+        let aside = self.write_aside(record)?;
+        self.publish(&aside)
+    }
+
+    /// Writes it down where nobody reads it yet; it goes with the directory.
+    pub fn write_aside(&self, record: &Record) -> Result<Aside> {
+        let _t = crate::trace::span("write the record");
         let text = serde_json::to_vec(record).map_err(|e| Error::bug(format!("record: {e}")))?;
-        fs::replace_file_at(&self.dir, RECORD, &text, 0o600).on("write", self.path.join(RECORD).display())
+        let name =
+            fs::write_aside(&self.dir, RECORD, &text, 0o600).on("write", self.path.join(RECORD).display())?;
+        Ok(Aside(name))
+    }
+
+    /// From now on it is the record.
+    pub fn publish(&self, aside: &Aside) -> Result<()> {
+        fs::renameat(&self.dir, &aside.0, &self.dir, RECORD)
+            .inspect_err(|_| {
+                let _ = fs::unlinkat(&self.dir, &aside.0);
+            })
+            .on("write", self.path.join(RECORD).display())
     }
 
     /// The record. None where there is none yet, or none that can be read: the kind tells.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{MAX_FRAME, Program, Tag, decode_program, encode, encode_program, frame, parse};
+use super::{MAX_FRAME, Program, Sent, Tag, decode_program, encode, encode_program, frame, parse};
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::{self, socket};
 
@@ -56,16 +56,19 @@ impl Line {
     }
 
     fn hear(&self, wanted: Tag) -> Result<Vec<u8>> {
-        let mut buf = vec![0; MAX_FRAME];
-        let n = sys::fs::read_some(&self.0, &mut buf).on("read", "the handshake")?;
-        if n == 0 {
+        let frame = sys::fs::read_once(&self.0, MAX_FRAME).on("read", "the handshake")?;
+        self.expect(wanted, &frame).map(<[u8]>::to_vec)
+    }
+
+    fn expect<'f>(&self, wanted: Tag, frame: &'f [u8]) -> Result<&'f [u8]> {
+        if frame.is_empty() {
             return Err(gone(None));
         }
-        let (tag, body) = parse(buf.get(..n).unwrap_or_default())?;
+        let (tag, body) = parse(frame)?;
         if tag != wanted {
             return Err(Error::bug(format!("handshake: {tag:?} where {wanted:?} was due")));
         }
-        Ok(body.to_vec())
+        Ok(body)
     }
 }
 
@@ -97,10 +100,14 @@ pub struct Joining;
 impl<'a> Child<'a, Born> {
     /// Until main has put us into our cgroup and mapped our ids.
     /// Comes with our pid as the host sees it.
-    pub fn wait_for_go(self) -> Result<(Child<'a, Mapped>, i32)> {
-        let body = self.line.hear(Tag::Go)?;
-        let pid = body.first_chunk::<4>().ok_or_else(|| Error::bug("handshake: go without a pid"))?;
-        Ok((self.line.phase(), i32::from_ne_bytes(*pid)))
+    pub fn wait_for_go(self) -> Result<(Child<'a, Mapped>, i32, Sent)> {
+        // No filter is there yet that could keep more than read(2) from us.
+        let (frame, fds) = socket::receive_all(&self.line.0, MAX_FRAME).on("read", "the handshake")?;
+        let body = self.line.expect(Tag::Go, &frame)?;
+        let (pid, there) =
+            body.split_first_chunk::<4>().ok_or_else(|| Error::bug("handshake: go without a pid"))?;
+        let sent = Sent { there: there.iter().map(|b| *b != 0).collect(), fds };
+        Ok((self.line.phase(), i32::from_ne_bytes(*pid), sent))
     }
 }
 

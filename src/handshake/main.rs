@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::child::program_frame;
-use super::{MAX_FRAME, Program, Tag, decode, frame, parse};
+use super::{MAX_FRAME, Program, Sent, Tag, decode, frame, parse};
 use crate::error::{Error, Kind, OnSys, Result, Stage};
 use crate::sys::process::{Deadline, poll_read};
 use crate::sys::{Errno, socket};
@@ -12,7 +12,6 @@ use crate::sys::{Errno, socket};
 /// Main's socket.
 pub struct Main {
     fd: OwnedFd,
-    buf: Vec<u8>,
 }
 
 /// How long to wait, and for whom not to.
@@ -53,7 +52,7 @@ pub enum Answer {
 
 impl Main {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, buf: Vec::new() }
+        Self { fd }
     }
 
     /// The connection to a container's gate.
@@ -61,8 +60,14 @@ impl Main {
         Self::new(connection)
     }
 
-    pub fn go(&self, pid: i32) -> Result<()> {
-        self.say(&frame(Tag::Go, &pid.to_ne_bytes()))
+    /// `kept`: of what init was promised, what there is, by descriptor.
+    pub fn go(&self, pid: i32, kept: &Sent) -> Result<()> {
+        let mut body = pid.to_ne_bytes().to_vec();
+        body.extend(kept.there.iter().map(|b| u8::from(*b)));
+        match socket::send_all_of(&self.fd, &frame(Tag::Go, &body), &kept.fds) {
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            r => r.on("write", "the handshake"),
+        }
     }
 
     pub fn proceed(&self, program: &Program) -> Result<()> {
@@ -89,7 +94,6 @@ impl Main {
         patience: Patience<'_>,
         mut console: impl FnMut(OwnedFd) -> Result<()>,
     ) -> Result<Answer> {
-        self.buf.resize(MAX_FRAME, 0);
         loop {
             if !patience.poll(self.fd.as_fd())? {
                 return Err(Error::new(
@@ -98,20 +102,20 @@ impl Main {
                 )
                 .at_stage(Stage::Init));
             }
-            let mut received = socket::receive(&self.fd, &mut self.buf);
+            let mut received = socket::receive_whole(&self.fd, MAX_FRAME);
             // A child that ended without reading what we said last: the kernel tells that once, before the child's own
             // last word.
             if matches!(received, Err(Errno::ECONNRESET)) {
-                received = socket::receive(&self.fd, &mut self.buf);
+                received = socket::receive_whole(&self.fd, MAX_FRAME);
             }
-            let (n, fd) = match received {
-                Err(Errno::ECONNRESET) => (0, None),
+            let (frame, fd) = match received {
+                Err(Errno::ECONNRESET) => (Vec::new(), None),
                 r => r.on("read", "the handshake")?,
             };
-            if n == 0 {
+            if frame.is_empty() {
                 return Ok(Answer::Gone);
             }
-            match parse(self.buf.get(..n).unwrap_or_default())? {
+            match parse(&frame)? {
                 (Tag::Mounted, _) => return Ok(Answer::Mounted),
                 (Tag::Ready, body) => {
                     return Ok(Answer::Ready(body.first_chunk().map(|n| i32::from_ne_bytes(*n))));

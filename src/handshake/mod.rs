@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  init   (born)                      main: joins it to its cgroup · oom_score_adj · id maps
-//!         ◀──────── Go
+//!         ◀──────── Go(fds)           descriptors of its cgroups, where main makes those while init makes its namespaces
 //!         Mounted ────────▶           main: limits · prestart, createRuntime hooks · filter ready
 //!         ◀──────── Continue(filter)
 //!         Console(fd) ────▶           only with a terminal: the pty's master
@@ -39,6 +39,8 @@ mod main;
 pub use child::{Born, Child, Continued, Joining, Line, Mapped, Ready};
 pub use main::{Answer, Main, Patience};
 
+use std::os::fd::OwnedFd;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -63,6 +65,13 @@ impl Program {
 
 const NEW_LISTENER: u32 = crate::sys::seccomp::NEW_LISTENER;
 
+/// What goes with the first word: which of all that was promised is there, and the descriptors of those.
+#[derive(Debug, Default)]
+pub struct Sent {
+    pub there: Vec<bool>,
+    pub fds: Vec<OwnedFd>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Tag {
@@ -85,8 +94,9 @@ impl Tag {
     }
 }
 
-/// A frame: its tag, then its words. The cap holds the largest filter (4096 instructions of 8 bytes) and any error.
-const MAX_FRAME: usize = 64 << 10;
+/// A frame: its tag, then its words. The cap holds the largest filter (4096 instructions of 8 bytes) and any error; and
+/// it is below what makes the C library tidy up its heap when it is given back.
+const MAX_FRAME: usize = 40 << 10;
 
 fn frame(tag: Tag, body: &[u8]) -> Vec<u8> {
     let mut f = Vec::with_capacity(body.len().saturating_add(1));
@@ -140,6 +150,18 @@ mod tests {
         let (tag, body) = parse(&f).unwrap();
         assert_eq!(tag, Tag::Continue);
         assert_eq!(decode_program(body).unwrap(), p);
+    }
+
+    #[test]
+    fn the_first_word_brings_descriptors() {
+        let (main, line) = line().unwrap();
+        let (one, other) = crate::sys::socket::pair().unwrap();
+        main.go(77, &Sent { there: vec![true, false, true], fds: vec![one, other] }).unwrap();
+        let (_, pid, sent) = line.born().wait_for_go().unwrap();
+        assert_eq!((pid, sent.there.as_slice(), sent.fds.len()), (77, &[true, false, true][..], 2));
+        // They are the pair's ends.
+        crate::sys::fs::write_once(&sent.fds[0], b"x").unwrap();
+        assert_eq!(crate::sys::fs::read_once(&sent.fds[1], 8).unwrap(), b"x");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! /dev in the container: nodes and links, by descriptor and verified after making (CVE-2026-47766, CVE-2026-41579).
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::root::{Make, Root};
@@ -13,8 +14,9 @@ const S_IFBLK: u32 = 0o060_000;
 const S_IFIFO: u32 = 0o010_000;
 
 pub fn make(root: &Root, dev: &Dev) -> Result<()> {
+    let mut last = None;
     for node in &dev.nodes {
-        make_node(root, node).map_err(|e| match &node.pointer {
+        make_node(root, node, &mut last).map_err(|e| match &node.pointer {
             Some(p) => e.pointer(p.clone()),
             None => e,
         })?;
@@ -22,22 +24,27 @@ pub fn make(root: &Root, dev: &Dev) -> Result<()> {
     link(root).within("error preparing /dev")
 }
 
-fn make_node(root: &Root, node: &Node) -> Result<()> {
+/// `last`: the directory of the node before, for most are in the same.
+fn make_node<'a>(root: &Root, node: &'a Node, last: &mut Option<(&'a Path, OwnedFd)>) -> Result<()> {
     let shown = &node.path.display();
     let (Some(parent), Some(name)) = (node.path.parent(), node.path.file_name()) else {
         return Err(Error::spec("", format!("device path {shown} names no file")));
     };
-    let dir = root.make_dir(parent).on("open", parent.display())?;
+    let dir = match last.take().filter(|(path, _)| *path == parent) {
+        Some((_, dir)) => dir,
+        None => root.make_dir(parent).on("open", parent.display())?,
+    };
+    let (_, dir) = last.insert((parent, dir));
     let (kind, major, minor) = match node.kind {
         Kind::Char { major, minor } => (S_IFCHR, major, minor),
         Kind::Block { major, minor } => (S_IFBLK, major, minor),
         Kind::Fifo => (S_IFIFO, 0, 0),
     };
-    match fs::mknodat(&dir, name, kind, node.mode, major.into(), minor.into()) {
+    match fs::mknodat(&*dir, name, kind, node.mode, major.into(), minor.into()) {
         Ok(()) => {
             if node.uid != 0 || node.gid != 0 {
-                let made =
-                    fs::openat(&dir, name, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0).on("open", shown)?;
+                let made = fs::openat(&*dir, name, fs::OFlag::O_PATH | fs::OFlag::O_NOFOLLOW, 0)
+                    .on("open", shown)?;
                 let stat = fs::fstat(&made).on("stat", shown)?;
                 let same = kind == S_IFIFO || stat.rdev == rdev(major, minor);
                 if stat.kind() != kind || !same {

@@ -17,6 +17,7 @@
     )
 )]
 
+mod beside;
 mod console;
 mod copyup;
 mod devices;
@@ -89,8 +90,9 @@ fn step<T>(name: &'static str, f: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result<std::convert::Infallible> {
     let ForInit {
+        promise,
         namespaces,
-        rootfs,
+        mut rootfs,
         kernel,
         schedule,
         lsm,
@@ -111,11 +113,19 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     session::lead()?;
     // As long as /proc is the host's.
     let mut labels = lsm::open(&lsm, kernel.keyring.is_some())?;
-    // The cgroup and the id maps come first: namespaces and mounts belong to them.
-    let (link, pid) = {
+    if let Some(promise) = &promise {
+        let _t = span("make namespaces");
+        beside::make_namespaces(promise)?;
+    }
+    // The cgroup and the id maps come first: mounts, and what other namespaces there are, belong to them.
+    let (link, pid, sent) = {
         let _t = span("wait for go");
         line.born().wait_for_go()?
     };
+    if let Some(promise) = promise {
+        let _t = span("enter cgroups");
+        beside::take(promise, sent, &mut rootfs.mounts)?;
+    }
     let t = span("enter namespaces");
     if namespaces.own_user {
         identity::become_root()?;

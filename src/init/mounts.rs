@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::root::{Make, Root, describe};
 use crate::error::{Context, Error, Kind, OnSys, Result};
-use crate::plan::mounts::{Hierarchy, HierarchySource, Instead, MountStep, NewFs, What};
+use crate::plan::mounts::{Hierarchy, HierarchySource, Instead, MountStep, NewFs, What, hierarchy_attr};
 use crate::sys::mount::{self, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Attr};
 use crate::sys::{Errno, fs};
 
@@ -26,6 +26,7 @@ pub fn make(root: &Root, step: MountStep) -> Result<()> {
 
 fn make_one(root: &Root, step: MountStep) -> Result<()> {
     let MountStep { target, what, attr, rec_attr, propagation, .. } = step;
+    let is_proc = target == Path::new("/proc") && matches!(&what, What::New(new) if new.fstype == "proc");
     if target == Path::new("/") {
         return Err(Error::spec("", "a mount over / would hide the root file system").of_kind(Kind::Spec));
     }
@@ -55,7 +56,7 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
                 "bind",
                 Some(&tree),
             )?
-            .0;
+            .at;
             mount::attach(&tree, &at).on("mount", target.display())?;
             return Ok(());
         }
@@ -65,7 +66,11 @@ fn make_one(root: &Root, step: MountStep) -> Result<()> {
     match tree {
         Some((tree, at)) => {
             finish(&tree, rec_attr, &propagation, &target)?;
-            mount::attach(&tree, &at).on("mount", target.display())
+            mount::attach(&tree, &at).on("mount", target.display())?;
+            if is_proc {
+                root.set_has_proc();
+            }
+            Ok(())
         }
         None => {
             let at = root.open(&target).on("open", target.display())?;
@@ -95,13 +100,7 @@ fn finish(mount: &OwnedFd, rec: Attr, propagation: &[(u64, bool)], target: &Path
 }
 
 /// The place for a mount: opened or made, and allowed.
-fn place(
-    root: &Root,
-    target: &Path,
-    make: Make,
-    fstype: &str,
-    tree: Option<&OwnedFd>,
-) -> Result<(OwnedFd, bool)> {
+fn place(root: &Root, target: &Path, make: Make, fstype: &str, tree: Option<&OwnedFd>) -> Result<Place> {
     // A procfs or sysfs found through a link would stand where the image wants it, not where the masks and label
     // writes look for it: CVE-2019-19921, CVE-2023-27561.
     let plain = matches!(fstype, "proc" | "sysfs");
@@ -117,23 +116,20 @@ fn place(
         }
         r => r.on("create mount point", target.display())?,
     };
-    if plain {
-        let stat = fs::fstat(&at).on("stat", target.display())?;
-        if !stat.is_dir() {
-            return Err(Error::new(
-                Kind::Denied,
-                format!(
-                    "filesystem \"{fstype}\" must be mounted on ordinary directory: {} is a {}",
-                    target.display(),
-                    describe(&stat)
-                ),
-            ));
-        }
+    let here = fs::fstat(&at).on("stat", target.display())?;
+    if plain && !here.is_dir() {
+        return Err(Error::new(
+            Kind::Denied,
+            format!(
+                "filesystem \"{fstype}\" must be mounted on ordinary directory: {} is a {}",
+                target.display(),
+                describe(&here)
+            ),
+        ));
     }
-    guard_proc(root, &at, target, fstype, tree)?;
+    guard_proc(root, &at, &here, target, fstype, tree)?;
     // By whatever link: a mount there would be what every later process has for its root.
-    let (here, top) = (fs::fstat(&at).on("stat", target.display())?, fs::fstat(root.fd()).on("stat", "/")?);
-    if here.same(&top) {
+    if here.same(root.stat().on("stat", "/")?) {
         return Err(Error::new(
             Kind::Denied,
             format!("mountpoint {} is on the top of rootfs", target.display()),
@@ -146,7 +142,15 @@ fn place(
         return Err(Error::sys("mount", target.display().to_string(), Errno::ENOTDIR)
             .hint(format!("a {source} cannot be mounted on a {what}: look at what the source has become")));
     }
-    Ok((at, there))
+    Ok(Place { at, there, stat: here })
+}
+
+/// Where a mount goes.
+struct Place {
+    at: OwnedFd,
+    /// It was there before.
+    there: bool,
+    stat: fs::Stat,
 }
 
 /// Files of /proc that lxcfs and the like may cover: they inform, nothing trusts them.
@@ -165,7 +169,14 @@ const PROC_FILES: [&str; 10] = [
 
 /// Nothing may be mounted over /proc or in it but a procfs and the harmless files: later writes of labels and
 /// sysctls, and the container's own tools, trust what is there (CVE-2019-16884, CVE-2025-52881).
-fn guard_proc(root: &Root, at: &OwnedFd, target: &Path, fstype: &str, tree: Option<&OwnedFd>) -> Result<()> {
+fn guard_proc(
+    root: &Root,
+    at: &OwnedFd,
+    here: &fs::Stat,
+    target: &Path,
+    fstype: &str,
+    tree: Option<&OwnedFd>,
+) -> Result<()> {
     let refuse = |why: &str| {
         Err(Error::new(Kind::Denied, format!("\"{}\" cannot be mounted because {why}", target.display())))
     };
@@ -184,7 +195,9 @@ fn guard_proc(root: &Root, at: &OwnedFd, target: &Path, fstype: &str, tree: Opti
             _ => return refuse("it is inside /proc"),
         }
     }
-    let over_proc = target == Path::new("/proc") || same_as_proc(root, at)?;
+    // Once a procfs is there, only what is on one can be it.
+    let may_be = on_proc || !root.has_proc();
+    let over_proc = target == Path::new("/proc") || may_be && same_as_proc(root, here)?;
     if over_proc && fstype != "proc" {
         let from_proc = match tree {
             Some(tree) => mount::verify_fs(tree, mount::PROC_MAGIC).is_ok(),
@@ -197,15 +210,14 @@ fn guard_proc(root: &Root, at: &OwnedFd, target: &Path, fstype: &str, tree: Opti
     Ok(())
 }
 
-fn same_as_proc(root: &Root, at: &OwnedFd) -> Result<bool> {
+fn same_as_proc(root: &Root, here: &fs::Stat) -> Result<bool> {
     let Ok(proc) = root.open(Path::new("/proc")) else { return Ok(false) };
-    let (a, b) = (fs::fstat(at).on("stat", "mount point")?, fs::fstat(&proc).on("stat", "/proc")?);
-    Ok(a.same(&b))
+    Ok(here.same(&fs::fstat(&proc).on("stat", "/proc")?))
 }
 
 /// A new file system; with its place, or nothing when mount(2) put it there already.
 fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(OwnedFd, OwnedFd)>> {
-    let (at, there) = place(root, target, Make::Dir, &new.fstype, None)?;
+    let Place { at, there, stat: covered } = place(root, target, Make::Dir, &new.fstype, None)?;
     let fstype = mount::fs_name(&new.fstype).on("use", &new.fstype)?;
     if let Some(data) = &new.legacy {
         mount::mount_legacy(&new.source, &at, &fstype, new.legacy_flags, data)
@@ -244,13 +256,18 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
             refused(e, format!("mount option {}{value} of {} at", key.to_string_lossy(), new.fstype))
         })?;
     }
-    let covered = fs::fstat(&at).on("stat", target.display())?;
     if new.inherit_mode && there {
         let mode = CString::new(format!("{:o}", covered.mode & 0o7777)).unwrap_or_default();
         ctx.set_string(c"mode", &mode).map_err(|e| refused(e, "set mode of".into()))?;
     }
     // Whether a user namespace may have another proc or sysfs is asked only when it is mounted.
-    let tree = match ctx.create().and_then(|()| ctx.mount(0)) {
+    // What is written into it first must find it writable.
+    let written = new.root_label.is_some() || new.copy_up;
+    let (at_once, later) = match attr.said_at_birth() {
+        Some(set) if !written => (set, Attr::default()),
+        _ => (0, attr),
+    };
+    let tree = match ctx.create().and_then(|()| ctx.mount(at_once)) {
         Err(e) if new.instead.is_some() && is_refusal(e) => {
             return Ok(Some((bound(new.instead, &new.fstype, target)?, at)));
         }
@@ -265,7 +282,7 @@ fn new_fs(root: &Root, target: &Path, new: NewFs, attr: Attr) -> Result<Option<(
     if new.copy_up && there {
         super::copyup::copy(root, target, &tree).on("copy up", target.display())?;
     }
-    mount::set_attr(&tree, attr, false).on("set attributes of", target.display())?;
+    mount::set_attr(&tree, later, false).on("set attributes of", target.display())?;
     Ok(Some((tree, at)))
 }
 
@@ -308,7 +325,7 @@ fn cgroup_v1(
     label: Option<&CStr>,
     propagation: &[(u64, bool)],
 ) -> Result<()> {
-    let (at, _) = place(root, target, Make::Dir, "cgroup", None)?;
+    let at = place(root, target, Make::Dir, "cgroup", None)?.at;
     let ctx = mount::open_fs(c"tmpfs").on("mount", target.display())?;
     ctx.set_string(c"source", c"tmpfs").on("mount", target.display())?;
     ctx.set_string(c"mode", c"755").on("mount", target.display())?;
@@ -320,26 +337,24 @@ fn cgroup_v1(
     let tmpfs = ctx.mount(safe).on("mount", target.display())?;
     // Attached first: mounts can be attached only to what is attached itself.
     mount::attach(&tmpfs, &at).on("mount", target.display())?;
-    let set = safe | if readonly { ATTR_RDONLY } else { 0 };
+    let attr = hierarchy_attr(readonly, 0);
     for h in hierarchies {
         let shown = target.join(&h.name);
         fs::mkdirat(&tmpfs, &h.name, 0o755).on("create", shown.display())?;
-        let dir = fs::openat(
-            &tmpfs,
-            &h.name,
-            fs::OFlag::O_PATH | fs::OFlag::O_DIRECTORY | fs::OFlag::O_NOFOLLOW,
-            0,
-        )
-        .on("open", shown.display())?;
-        let tree = match h.source {
-            HierarchySource::Bind(tree) => tree,
-            HierarchySource::Path(path, dress) => dress.clone_of(&path)?,
-            HierarchySource::New(options) => new_hierarchy(&options).on("mount", shown.display())?,
+        let (tree, attr) = match h.source {
+            HierarchySource::Dressed(tree) => (tree, Attr::default()),
+            HierarchySource::Bind(tree) => (tree, attr),
+            HierarchySource::Path(path, dress) => (dress.clone_of(&path)?, attr),
+            HierarchySource::New(options) => (new_hierarchy(&options).on("mount", shown.display())?, attr),
+            HierarchySource::Promised(path, _) => {
+                return Err(Error::bug(format!("{} was promised and not sent", path.display())));
+            }
         };
-        mount::set_attr(&tree, Attr { set, ..Attr::default() }, false)
-            .on("set attributes of", shown.display())?;
+        mount::set_attr(&tree, attr, false).on("set attributes of", shown.display())?;
         finish(&tree, Attr::default(), propagation, &shown)?;
-        mount::attach(&tree, &dir).on("mount", shown.display())?;
+        // The tmpfs is a moment old, and nobody but us can reach it.
+        let name = fs::cstr(&h.name).on("mount", shown.display())?;
+        mount::attach_in(&tree, &tmpfs, &name).on("mount", shown.display())?;
         for link in &h.links {
             match fs::symlinkat(&h.name, &tmpfs, link) {
                 Ok(()) | Err(Errno::EEXIST) => {}

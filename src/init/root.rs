@@ -1,6 +1,7 @@
 //! The container's root as a descriptor: every look-up and every creation stays inside it, whatever the image or a
 //! neighbour with a shared volume puts in the way (CVE-2019-19921, CVE-2021-30465, CVE-2024-45310, CVE-2026-41579).
 
+use std::cell::{Cell, OnceCell};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +15,10 @@ const MAX_LINKS: usize = 40;
 
 pub struct Root {
     fd: OwnedFd,
+    /// Asked for once: what the descriptor stands for does not change.
+    stat: OnceCell<Stat>,
+    /// A procfs has been mounted at /proc.
+    has_proc: Cell<bool>,
 }
 
 /// What a mount target must be, if it has to be made.
@@ -25,7 +30,23 @@ pub enum Make {
 
 impl Root {
     pub fn new(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, stat: OnceCell::new(), has_proc: Cell::new(false) }
+    }
+
+    pub fn stat(&self) -> Result<&Stat> {
+        if self.stat.get().is_none() {
+            let _ = self.stat.set(fs::fstat(&self.fd)?);
+        }
+        self.stat.get().ok_or(Errno::EIO)
+    }
+
+    /// From now on whatever leads to /proc leads to a procfs.
+    pub fn set_has_proc(&self) {
+        self.has_proc.set(true);
+    }
+
+    pub fn has_proc(&self) -> bool {
+        self.has_proc.get()
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {

@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod beside;
 pub mod filters;
 pub mod idmap;
 pub mod join;
@@ -51,17 +52,26 @@ pub struct Launched {
 /// less than a client's patience. Hooks have their own timeouts, or none.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the creator of a container does while the kernel and init are at work.
+pub trait Meanwhile {
+    /// Makes the cgroups that init was promised.
+    fn make_cgroup(&mut self) -> Result<()>;
+    /// Init is there, and for a while nothing waits for main.
+    fn prepare(&mut self, pid: i32) -> Result<()>;
+}
+
 pub fn launch(
     plan: Plan,
     cgroup: &Cgroup,
     resources: Option<&LinuxResources>,
     log: &Log,
+    meanwhile: &mut impl Meanwhile,
 ) -> Result<Launched> {
     let Plan { mut main, init } = plan;
     let patience = hooks::patience(init.hooks.create_container.iter().map(|h| h.timeout), PATIENCE);
     let (mut link, child) = give_birth(&mut main, init, cgroup)?;
     let look = || cgroup.check_not_frozen_above();
-    let done = converse(&main, &mut link, &child, cgroup, resources, log, |link, console| {
+    let done = converse(&main, &mut link, &child, cgroup, resources, log, meanwhile, |link, console| {
         let deadline = patience.map_or(Deadline::never(), Deadline::after);
         expect(link, Phase::Ready, "preparing the program", Patience { deadline, look: &look }, console)
     });
@@ -73,6 +83,7 @@ pub fn launch(
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one straight line, told in one place")]
 fn converse(
     main: &ForMain,
     link: &mut Main,
@@ -80,9 +91,15 @@ fn converse(
     cgroup: &Cgroup,
     resources: Option<&LinuxResources>,
     log: &Log,
+    meanwhile: &mut impl Meanwhile,
     ready: impl FnOnce(&mut Main, &mut Option<OwnedFd>) -> Result<Option<i32>>,
 ) -> Result<(Option<OwnedFd>, netdev::Moved)> {
     let pid = child.pid();
+    let mut sent = handshake::Sent::default();
+    if let Some(promise) = &main.promise {
+        meanwhile.make_cgroup()?;
+        sent = beside::keep(promise, cgroup)?;
+    }
     if main.staged || cgroup.is_made_around_a_process() {
         cgroup.settle(pid, resources).within("unable to apply cgroup configuration")?;
     }
@@ -102,9 +119,25 @@ fn converse(
     if main.copies {
         limits()?;
     }
-    link.go(pid)?;
+    link.go(pid, &sent)?;
+    drop(sent);
+    let restrict = || {
+        // Mounting takes memory that small limits do not have, and gives it back.
+        if !main.copies {
+            limits()?;
+        }
+        // After init has made its nodes, which it may not open itself any more then.
+        cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")
+    };
+    if main.ahead {
+        restrict()?;
+    }
     // Slow and pure: beside the child, while it mounts.
     let filter = seccomp::prepare(main.seccomp.as_ref(), main.filters.as_ref(), log)?;
+    if main.ahead {
+        link.proceed(&filter.program)?;
+    }
+    meanwhile.prepare(pid)?;
     let mut console = None;
     expect(
         link,
@@ -113,12 +146,9 @@ fn converse(
         Patience { deadline: Deadline::after(PATIENCE), look: &|| cgroup.check_not_frozen_above() },
         &mut console,
     )?;
-    // Mounting takes memory that small limits do not have, and gives it back.
-    if !main.copies {
-        limits()?;
+    if !main.ahead {
+        restrict()?;
     }
-    // After init has made its nodes, which it may not open itself any more then.
-    cgroup.apply_devices(&main.devices).within("unable to apply cgroup configuration")?;
     // Hooks may configure them.
     let devices =
         netdev::move_all(&main.net_devices, child.pidfd()).within("error creating network interfaces")?;
@@ -128,7 +158,9 @@ fn converse(
         hooks::run_all("prestart", &main.hooks.prestart, &state.json("created", pid))?;
         hooks::run_all("createRuntime", &main.hooks.create_runtime, &state.json("creating", pid))?;
     }
-    link.proceed(&filter.program)?;
+    if !main.ahead {
+        link.proceed(&filter.program)?;
+    }
     let listener = ready(link, &mut console)?;
     if let Some(agent) = &filter.agent {
         let number =
@@ -201,7 +233,11 @@ fn born_in_cgroup(
     init: ForInit,
     cgroup: &Cgroup,
 ) -> Result<Child> {
-    let doors = cgroup.doors().within("unable to apply cgroup configuration")?;
+    // None, where what they lead to is still to be made.
+    let doors = match &init.promise {
+        Some(_) => Vec::new(),
+        None => cgroup.doors().within("unable to apply cgroup configuration")?,
+    };
     keep.extend(doors.iter().map(|d| d.fd.as_raw_fd()));
     // Taken by the child; a parent whose first try failed still has it for the second.
     let mut envelope = Some((init, line));

@@ -14,6 +14,7 @@
     )
 )]
 
+pub mod beside;
 pub mod console;
 pub mod devices;
 pub mod exec;
@@ -36,7 +37,7 @@ pub mod seccomp;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxSeccomp, Mount, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxSeccomp, Mount, Process, Spec};
 
 use crate::cgroup::{Cgroup, DeviceRules};
 use crate::error::{Error, OnSys, Result};
@@ -57,6 +58,10 @@ pub struct ForMain {
     /// The pid namespace that init is born in, if it is not a new one.
     pub pid: Option<namespaces::Join>,
     pub intermediate: Option<namespaces::ForIntermediate>,
+    /// What is made when init is there already.
+    pub promise: Option<beside::Promise>,
+    /// Nothing that main has to do needs init to have come anywhere: it need not wait for main.
+    pub ahead: bool,
     /// Init comes from an intermediate, and is not born in its cgroup.
     pub staged: bool,
     /// Init copies files of the image into memory: the limit of it holds before that.
@@ -81,6 +86,7 @@ pub struct ForMain {
 
 /// What init is born with; nothing in it needs the host any more.
 pub struct ForInit {
+    pub promise: Option<beside::Promise>,
     pub namespaces: namespaces::ForInit,
     pub rootfs: rootfs::Rootfs,
     pub kernel: kernel::Kernel,
@@ -104,6 +110,8 @@ pub struct Options<'a> {
     pub preserve: u32,
     pub gate: Gate,
     pub cgroup: &'a Cgroup,
+    /// It is made when init is there already: [`beside`].
+    pub beside: bool,
     /// Planned before, for the container's record.
     pub rdt: Option<rdt::Rdt>,
     pub state: hooks::HookState,
@@ -148,10 +156,18 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
     let owner = cgroup_owner(spec, &namespaces, process.user().uid());
     // An ordinary user has made the cgroup himself, and can give nothing away.
     let cgroup_owner = owner.filter(|_| host.euid == 0);
+    let promise = options.beside.then(|| beside::build(namespaces.born, &rootfs.mounts, options.cgroup));
+    let net_devices = netdev::build(linux);
+    let ahead = main_hooks.prestart.is_empty()
+        && main_hooks.create_runtime.is_empty()
+        && net_devices.is_empty()
+        && hinders_nothing(linux, &rootfs.mounts);
     Ok(Plan {
         main: ForMain {
             cgroup_owner,
-            born: namespaces.born,
+            born: namespaces.born & !promise.as_ref().map_or(0, |p| p.namespaces),
+            promise: promise.clone(),
+            ahead,
             time: namespaces.time,
             pid: namespaces.pid,
             staged: namespaces.intermediate.is_some(),
@@ -164,7 +180,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
                 linux.devices().as_deref().unwrap_or_default(),
             )?,
             oom_score_adj: process.oom_score_adj(),
-            net_devices: netdev::build(linux),
+            net_devices,
             rdt: options.rdt,
             hooks: main_hooks,
             seccomp: linux.seccomp().clone(),
@@ -172,6 +188,7 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             terminal: process.terminal().unwrap_or(false),
         },
         init: ForInit {
+            promise,
             namespaces: namespaces.init,
             rootfs,
             kernel: kernel::build(spec, options.id, options.new_keyring)?,
@@ -185,6 +202,29 @@ pub fn build(spec: &Spec, host: &Host, options: Options<'_>, warnings: &mut Vec<
             preserve: options.preserve,
         },
     })
+}
+
+/// May the limits and the rules for devices hold while init makes the mounts? Those take memory that a small limit does
+/// not have, time that a small share does not give, and a block device is opened for one.
+fn hinders_nothing(linux: &Linux, mounts: &[mounts::MountStep]) -> bool {
+    const ENOUGH: i64 = 16 << 20;
+    const VIRTUAL: [&str; 7] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
+    let resources = linux.resources().as_ref();
+    let memory = resources.and_then(|r| *r.memory());
+    let has_memory = memory.is_none_or(|m| {
+        [m.limit(), m.swap(), m.kernel(), m.kernel_tcp()].into_iter().flatten().all(|l| l <= 0 || l >= ENOUGH)
+    });
+    let cpu = resources.and_then(|r| r.cpu().as_ref());
+    let has_time = cpu.is_none_or(|c| {
+        let quarter = c.period().unwrap_or(100_000) / 4;
+        c.idle().is_none_or(|i| i == 0)
+            && c.quota().is_none_or(|q| u64::try_from(q).is_ok_and(|q| q == 0 || q >= quarter) || q < 0)
+    });
+    let opens_nothing = |m: &mounts::MountStep| match &m.what {
+        mounts::What::New(new) => VIRTUAL.contains(&new.fstype.as_str()),
+        _ => true,
+    };
+    has_memory && has_time && mounts.iter().all(opens_nothing)
 }
 
 /// As runc: who has a cgroup namespace of its own, and its cgroup writable in it, is to manage it.
@@ -232,4 +272,30 @@ impl ForInit {
 pub fn own_namespace(kind: &str) -> Result<std::os::fd::OwnedFd> {
     let path = format!("/proc/self/ns/{kind}");
     crate::sys::fs::open(&path, crate::sys::fs::OFlag::O_RDONLY).on("open", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hinders_an_init_that_mounts() {
+        let table = [
+            ("{}", true),
+            (
+                r#"{"memory":{"limit":134217728,"swap":134217728},"cpu":{"shares":2,"quota":50000,"period":100000}}"#,
+                true,
+            ),
+            (r#"{"memory":{"limit":-1},"cpu":{"quota":-1},"pids":{"limit":1}}"#, true),
+            (r#"{"memory":{"limit":4194304}}"#, false),
+            (r#"{"memory":{"limit":134217728,"kernel":65536}}"#, false),
+            (r#"{"cpu":{"quota":1000}}"#, false),
+            (r#"{"cpu":{"quota":1000,"period":2000}}"#, true),
+            (r#"{"cpu":{"idle":1}}"#, false),
+        ];
+        for (resources, want) in table {
+            let linux: Linux = serde_json::from_str(&format!(r#"{{"resources":{resources}}}"#)).unwrap();
+            assert_eq!(hinders_nothing(&linux, &[]), want, "{resources}");
+        }
+    }
 }

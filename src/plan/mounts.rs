@@ -98,6 +98,10 @@ pub struct Hierarchy {
 }
 
 pub enum HierarchySource {
+    /// A clone of this cgroup, which is made when init is there already: main sends it, with these attributes.
+    Promised(PathBuf, Attr),
+    /// What was promised, ready to be attached.
+    Dressed(OwnedFd),
     /// A new mount in the container's cgroup namespace, with these fsconfig(2) keys.
     New(Vec<(CString, Option<CString>)>),
     /// A clone of the host's mount at the container's cgroup.
@@ -165,6 +169,8 @@ pub struct Input<'a> {
     pub base: BasePropagation,
     pub cgroup: &'a Cgroup,
     pub new_cgroup_namespace: bool,
+    /// The cgroup is made when init is there already.
+    pub beside: bool,
     /// The container's.
     pub maps: &'a IdMaps,
     /// Main may clone mounts, and does where init may not reach them; else init does.
@@ -400,9 +406,9 @@ fn failing(m: &Mount) -> String {
 fn new(m: &Mount, options: &MountOptions, input: &Input<'_>) -> Result<What> {
     let fstype = m.typ().clone().unwrap_or_default();
     if fstype == "cgroup"
-        && let Some(hierarchies) = v1_hierarchies(input)?
+        && let readonly = options.set & mount::ATTR_RDONLY != 0
+        && let Some(hierarchies) = v1_hierarchies(input, readonly)?
     {
-        let readonly = options.set & mount::ATTR_RDONLY != 0;
         return Ok(What::CgroupV1 { hierarchies, readonly, label: input.label.map(context).transpose()? });
     }
     let fstype = if fstype == "cgroup" { "cgroup2".to_owned() } else { fstype };
@@ -473,7 +479,7 @@ fn instead(typ: &str, attr: Attr, input: &Input<'_>) -> Option<Instead> {
 
 /// `None` on v2. With a cgroup namespace of its own the container mounts the hierarchies anew and sees its own cgroup
 /// as their root; without one it gets a clone of the host's mounts from its own cgroup downwards.
-fn v1_hierarchies(input: &Input<'_>) -> Result<Option<Vec<Hierarchy>>> {
+fn v1_hierarchies(input: &Input<'_>, readonly: bool) -> Result<Option<Vec<Hierarchy>>> {
     let Some(views) = input.cgroup.v1_views() else { return Ok(None) };
     let mut hierarchies = Vec::with_capacity(views.len());
     for view in views {
@@ -486,6 +492,8 @@ fn v1_hierarchies(input: &Input<'_>) -> Result<Option<Vec<Hierarchy>>> {
             HierarchySource::New(view.controllers.iter().map(|c| v1_option(c)).collect::<Result<_>>()?)
         } else if !input.may_clone {
             HierarchySource::Path(view.path, Dress::plain(input.base, Attr::default()))
+        } else if input.beside {
+            HierarchySource::Promised(view.path, hierarchy_attr(readonly, input.base.attr().propagation))
         } else {
             let shown = &view.path.display();
             let at = fs::open_dir(&view.path).on("mount source", shown)?;
@@ -496,6 +504,13 @@ fn v1_hierarchies(input: &Input<'_>) -> Result<Option<Vec<Hierarchy>>> {
         hierarchies.push(Hierarchy { name: view.name, links, source });
     }
     Ok(Some(hierarchies))
+}
+
+/// As every mount of a hierarchy in a container.
+pub fn hierarchy_attr(readonly: bool, propagation: u64) -> Attr {
+    let set = mount::ATTR_NOSUID | mount::ATTR_NODEV | mount::ATTR_NOEXEC;
+    let set = set | if readonly { mount::ATTR_RDONLY } else { 0 };
+    Attr { set, propagation, ..Attr::default() }
 }
 
 /// `memory`, or `name=systemd`, which is a hierarchy without controllers.

@@ -64,6 +64,7 @@ pub fn build(
         bundle: options.bundle,
         base,
         cgroup: options.cgroup,
+        beside: options.beside,
         new_cgroup_namespace: namespaces.init.new_cgroup || namespaces.joins(ns::NEWCGROUP),
         maps: &namespaces.maps,
         may_clone,

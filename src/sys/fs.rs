@@ -122,20 +122,41 @@ pub fn open_dir(path: impl AsRef<Path>) -> Result<OwnedFd> {
 
 /// The whole of an open file, at most `cap` bytes (EFBIG beyond).
 pub fn read_all(fd: impl AsFd, cap: usize) -> Result<Vec<u8>> {
-    let mut buf = Vec::with_capacity(cap.min(4096));
+    let mut buf = Vec::new();
     loop {
-        let old = buf.len();
-        let room = (cap + 1 - old).min(old.max(4096));
-        buf.resize(old + room, 0);
-        let n = retry(|| nix::unistd::read(fd.as_fd(), &mut buf[old..]))?;
-        buf.truncate(old + n);
-        if n == 0 {
+        // One more than it may be, to see that it is no more.
+        let room = cap.saturating_add(1).saturating_sub(buf.len());
+        if buf.capacity() - buf.len() < room.min(512) {
+            buf.reserve(room.min(buf.len().max(4096)));
+        }
+        if read_into(&fd, &mut buf, room)? == 0 {
             return Ok(buf);
         }
         if buf.len() > cap {
             return Err(Errno::EFBIG);
         }
     }
+}
+
+/// One read(2) to the end of what is there, of at most `cap` bytes and of what there is room for: memory that is not
+/// read into is not touched.
+fn read_into(fd: &impl AsFd, buf: &mut Vec<u8>, cap: usize) -> Result<usize> {
+    let room = buf.spare_capacity_mut();
+    let size = room.len().min(cap);
+    // SAFETY: `size` bytes of memory that is ours to write to.
+    let n =
+        retry(|| cvt(unsafe { libc::read(fd.as_fd().as_raw_fd(), room.as_mut_ptr().cast(), size) } as i64))?;
+    let n = usize::try_from(n).unwrap_or(0);
+    // SAFETY: read(2) has written the first `n` bytes of the room.
+    unsafe { buf.set_len(buf.len() + n) };
+    Ok(n)
+}
+
+/// What one read(2) gives, at most `cap` bytes: a message.
+pub fn read_once(fd: impl AsFd, cap: usize) -> Result<Vec<u8>> {
+    let mut buf = Vec::with_capacity(cap);
+    read_into(&fd, &mut buf, cap)?;
+    Ok(buf)
 }
 
 /// The whole of a host file, at most `cap` bytes.
@@ -176,6 +197,15 @@ pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> Result<()> {
 /// Makes `name` in `dir` with the whole of `data`, durable against readers: written aside, then renamed.
 pub fn replace_file_at(dir: impl AsFd, name: &str, data: &[u8], mode: u32) -> Result<()> {
     let dir = dir.as_fd();
+    let aside = write_aside(dir, name, data, mode)?;
+    renameat(dir, &aside, dir, name).inspect_err(|_| {
+        let _ = unlinkat(dir, &aside);
+    })
+}
+
+/// The first half of [`replace_file_at`]: what is to be renamed to `name`.
+pub fn write_aside(dir: impl AsFd, name: &str, data: &[u8], mode: u32) -> Result<String> {
+    let dir = dir.as_fd();
     let aside = format!(".{name}.{}", std::process::id());
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
     let fd = match openat(dir, &aside, flags, mode) {
@@ -186,9 +216,13 @@ pub fn replace_file_at(dir: impl AsFd, name: &str, data: &[u8], mode: u32) -> Re
         }
         r => r?,
     };
-    write_all(&fd, data).and_then(|()| renameat(dir, &aside, dir, name)).inspect_err(|_| {
-        let _ = unlinkat(dir, &aside);
-    })
+    match write_all(&fd, data) {
+        Ok(()) => Ok(aside),
+        Err(e) => {
+            let _ = unlinkat(dir, &aside);
+            Err(e)
+        }
+    }
 }
 
 pub fn renameat(from: impl AsFd, old: impl AsRef<Path>, to: impl AsFd, new: impl AsRef<Path>) -> Result<()> {
@@ -443,10 +477,7 @@ pub fn subdirs(dir: OwnedFd) -> Result<Vec<OsString>> {
 /// What one read(2) gives of a small kernel file, without its last newline: a single value below a page comes whole.
 pub fn read_value_at(dir: impl AsFd, name: impl AsRef<Path>) -> Result<String> {
     let fd = openat(dir, name, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0)?;
-    let mut buf = vec![0; 4096];
-    let n = retry(|| nix::unistd::read(fd.as_fd(), &mut buf))?;
-    buf.truncate(n);
-    let mut text = String::from_utf8(buf).map_err(|_| Errno::EILSEQ)?;
+    let mut text = String::from_utf8(read_once(fd, 4096)?).map_err(|_| Errno::EILSEQ)?;
     text.truncate(text.trim_end().len());
     Ok(text)
 }

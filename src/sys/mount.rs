@@ -30,6 +30,12 @@ impl Attr {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// All of it, if [`FsContext::mount`] can say it.
+    pub fn said_at_birth(&self) -> Option<u64> {
+        let set = self.set & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        (*self == Self { set, ..Self::default() }).then_some(set)
+    }
 }
 
 pub const ATTR_RDONLY: u64 = 0x1;
@@ -96,6 +102,22 @@ pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
             target.as_fd().as_raw_fd(),
             c"".as_ptr(),
             MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Attaches a detached mount at `name` in a directory that nobody else can change.
+pub fn attach_in(tree: impl AsFd, dir: impl AsFd, name: &CStr) -> Result<()> {
+    // SAFETY: NUL-terminated paths and open descriptors.
+    cvt(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            dir.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
         )
     })
     .map(|_| ())

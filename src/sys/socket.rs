@@ -24,9 +24,22 @@ pub fn send(to: impl AsFd, data: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<()
     retry(|| s::sendmsg::<()>(to, &iov, rights.as_slice(), s::MsgFlags::MSG_NOSIGNAL, None)).map(|_| ())
 }
 
+/// As [`send`], with all of these descriptors: 253 at most, unix(7).
+pub fn send_all_of(to: impl AsFd, data: &[u8], fds: &[OwnedFd]) -> Result<()> {
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = (!raw.is_empty()).then(|| s::ControlMessage::ScmRights(&raw));
+    let iov = [IoSlice::new(data)];
+    let to = to.as_fd().as_raw_fd();
+    retry(|| s::sendmsg::<()>(to, &iov, rights.as_slice(), s::MsgFlags::MSG_NOSIGNAL, None)).map(|_| ())
+}
+
 /// Receives one message into `buf`: its length, and a descriptor if one came along. Length 0: the peer is gone.
 pub fn receive(from: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let (n, fds) = receive_with(from, buf, nix::cmsg_space!([RawFd; 1]))?;
+    Ok((n, fds.into_iter().next_back()))
+}
+
+fn receive_with(from: impl AsFd, buf: &mut [u8], mut space: Vec<u8>) -> Result<(usize, Vec<OwnedFd>)> {
     let from = from.as_fd().as_raw_fd();
     let mut iov = [IoSliceMut::new(buf)];
     let msg = loop {
@@ -37,15 +50,37 @@ pub fn receive(from: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd
     };
     let is_whole = !msg.flags.contains(s::MsgFlags::MSG_TRUNC);
     // Owned before anything else: whatever came along is ours to close.
-    let mut fd = None;
+    let mut all = Vec::new();
     for c in msg.cmsgs()? {
         if let s::ControlMessageOwned::ScmRights(fds) = c {
             // SAFETY: descriptors that the kernel just installed for us.
-            let all: Vec<_> = fds.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect();
-            fd = all.into_iter().next_back().or(fd);
+            all.extend(fds.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
         }
     }
-    if is_whole { Ok((msg.bytes, fd)) } else { Err(Errno::EMSGSIZE) }
+    if is_whole { Ok((msg.bytes, all)) } else { Err(Errno::EMSGSIZE) }
+}
+
+/// As [`receive`], into as much memory as the message takes. Empty: the peer is gone. EMSGSIZE beyond `cap`.
+pub fn receive_whole(from: impl AsFd, cap: usize) -> Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut buf = room_for_next(&from, cap)?;
+    let (n, fd) = receive(from, &mut buf)?;
+    buf.truncate(n);
+    Ok((buf, fd))
+}
+
+/// As [`receive_whole`], with all descriptors that came along and found a number here.
+pub fn receive_all(from: impl AsFd, cap: usize) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buf = room_for_next(&from, cap)?;
+    let (n, fds) = receive_with(from, &mut buf, nix::cmsg_space!([RawFd; 253]))?;
+    buf.truncate(n);
+    Ok((buf, fds))
+}
+
+/// Waits for a message, and makes room for it.
+fn room_for_next(from: &impl AsFd, cap: usize) -> Result<Vec<u8>> {
+    let look = s::MsgFlags::MSG_PEEK | s::MsgFlags::MSG_TRUNC;
+    let length = retry(|| s::recv(from.as_fd().as_raw_fd(), &mut [], look))?;
+    if length > cap { Err(Errno::EMSGSIZE) } else { Ok(vec![0; length]) }
 }
 
 /// Listens on `name` in the directory `dir`. The address goes through /proc/self/fd: a socket's path may have 107

@@ -9,6 +9,7 @@ mod cpuset;
 pub mod freezer;
 mod limits;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxResources;
@@ -72,6 +73,14 @@ pub struct Hierarchies {
     unified: Option<Dir>,
     /// Rootless and without a path of the user's: a hierarchy that refuses us is left out.
     tolerant: bool,
+    /// What was made ahead, as long as the rest is not.
+    begun: RefCell<Option<Vec<PathBuf>>>,
+}
+
+impl Drop for Hierarchies {
+    fn drop(&mut self) {
+        dir::unmake(&self.begun.take().unwrap_or_default());
+    }
 }
 
 /// What reopens it; see [`super::Record`].
@@ -101,13 +110,15 @@ impl Hierarchies {
             .collect();
         members.sort_by_key(|(rank, _)| *rank);
         let unified = layout.v2.as_ref().map(|h| Dir::new(h.mountpoint.clone(), layout::below_hybrid(place)));
-        Ok(Self { members: members.into_iter().map(|(_, m)| m).collect(), unified, tolerant })
+        let members = members.into_iter().map(|(_, m)| m).collect();
+        Ok(Self { members, unified, tolerant, begun: RefCell::default() })
     }
 
     pub fn reopen(members: &[MemberRecord], unified: Option<&MemberRecord>, tolerant: bool) -> Self {
         let dir = |r: &MemberRecord| Dir::new(r.mountpoint.clone(), r.below.clone());
         let member = |r: &MemberRecord| Member { dir: dir(r), controllers: r.controllers.clone() };
-        Self { members: members.iter().map(member).collect(), unified: unified.map(dir), tolerant }
+        let members = members.iter().map(member).collect();
+        Self { members, unified: unified.map(dir), tolerant, begun: RefCell::default() }
     }
 
     pub fn record(&self) -> (Vec<MemberRecord>, Option<MemberRecord>, bool) {
@@ -142,7 +153,17 @@ impl Hierarchies {
     /// killed and removed with the container, so only an empty and thawed one is taken over.
     pub fn create(&self, r: Option<&LinuxResources>) -> Result<()> {
         let mut made = Vec::new();
-        self.create_all(r, &mut made).inspect_err(|_| dir::unmake(&made))
+        self.create_all(r, &mut made).inspect_err(|_| dir::unmake(&made))?;
+        self.begun.take();
+        Ok(())
+    }
+
+    /// Makes the cgroup in the v2 tree alone, for a process to be born in.
+    pub fn begin(&self) -> Result<()> {
+        let mut made = Vec::new();
+        self.create_unified(&mut made).inspect_err(|_| dir::unmake(&made))?;
+        self.begun.replace(Some(made));
+        Ok(())
     }
 
     fn create_all(&self, r: Option<&LinuxResources>, made: &mut Vec<PathBuf>) -> Result<()> {
@@ -152,6 +173,10 @@ impl Hierarchies {
                 r => r?,
             }
         }
+        if self.begun.borrow().is_some() { Ok(()) } else { self.create_unified(made) }
+    }
+
+    fn create_unified(&self, made: &mut Vec<PathBuf>) -> Result<()> {
         let Some(unified) = &self.unified else { return Ok(()) };
         match unified.make(made) {
             Ok(Made::Fresh) => Ok(()),
@@ -212,6 +237,12 @@ impl Hierarchies {
     /// Is a refusal of this hierarchy no error?
     pub fn spares(&self, m: &Member) -> bool {
         m.is_optional() || self.tolerant
+    }
+
+    /// In the order of [`Hierarchies::doors`]; none where a hierarchy that refuses us is left out.
+    pub fn planned_doors(&self) -> Vec<(PathBuf, bool)> {
+        let members = self.members.iter().filter(|m| !self.tolerant && !m.dir.is_absent());
+        members.map(|m| (m.dir.path().join("tasks"), m.is_optional())).collect()
     }
 
     pub fn doors(&self) -> Result<Vec<Door>> {
