@@ -126,12 +126,21 @@ class Case:
     def command(self, *words, status=0, stdin=None, patience=PATIENCE):
         self.say("$", *words)
         try:
-            ran = subprocess.run(words, input=stdin, capture_output=True, timeout=patience, text=not isinstance(stdin, bytes), errors="replace" if not isinstance(stdin, bytes) else None)
+            ran = subprocess.run(
+                words,
+                input=stdin,
+                capture_output=True,
+                timeout=patience,
+                text=not isinstance(stdin, bytes),
+                errors="replace" if not isinstance(stdin, bytes) else None,
+            )
         except subprocess.TimeoutExpired as e:
             raise Wrong(f"{' '.join(words[:6])}: not done within {patience} s: {e.stderr}") from e
         self.say(str(ran.stdout)[-3000:], str(ran.stderr)[-3000:])
         if status is not None and ran.returncode != status:
-            raise Wrong(f"{' '.join(words)[:300]}: exit status {ran.returncode}, wanted {status}: {(ran.stderr or ran.stdout)[-600:]}")
+            raise Wrong(
+                f"{' '.join(words)[:300]}: exit status {ran.returncode}, wanted {status}: {(ran.stderr or ran.stdout)[-600:]}"
+            )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
     def kubectl(self, *words, **settings):
@@ -148,8 +157,14 @@ class Case:
         self.say("$ (tty)", *words)
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        child = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-                                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        child = subprocess.Popen(
+            words,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
         os.close(theirs)
         os.set_blocking(ours, False)
         shown, end = b"", time.monotonic() + patience
@@ -171,7 +186,7 @@ class Case:
                     if time.monotonic() > end:
                         raise Wrong(f"{' '.join(words)}: not done within {patience} s: {shown[-400:]!r}") from None
                     time.sleep(0.05)
-                except OSError: # all others have closed it
+                except OSError:  # all others have closed it
                     break
             child.wait(timeout=10)
         finally:
@@ -190,7 +205,12 @@ class Case:
     # --- objects
 
     def create(self, kind, name, patience=20, **rest):
-        body = {"apiVersion": VERSION.get(kind, "v1"), "kind": kind, "metadata": {"name": name, "labels": {"case": self.label}, **rest.pop("metadata", {})}, **rest}
+        body = {
+            "apiVersion": VERSION.get(kind, "v1"),
+            "kind": kind,
+            "metadata": {"name": name, "labels": {"case": self.label}, **rest.pop("metadata", {})},
+            **rest,
+        }
         self.say("create", json.dumps(body))
         self.made.append((kind, name))
         return self.api("POST", PLURAL[kind], body)
@@ -206,13 +226,19 @@ class Case:
         if script is not None:
             made["command"] = ["sh", "-c", script] if isinstance(script, str) else list(script)
         if mounts:
-            made["volumeMounts"] = [{"mountPath": path, **({"name": to} if isinstance(to, str) else to)} for path, to in mounts.items()]
+            made["volumeMounts"] = [
+                {"mountPath": path, **({"name": to} if isinstance(to, str) else to)} for path, to in mounts.items()
+            ]
         return {**made, **more}
 
     def spec(self, script=WAIT, *, containers=None, volumes=None, pod=None, node=None, **container):
         """A pod's spec. `pod` has what is to be beside the containers; other words are of the one container."""
-        spec = {"runtimeClassName": "orlop", "terminationGracePeriodSeconds": 1, "restartPolicy": "Never",
-                "containers": containers or [self.container(script, **container)]}
+        spec = {
+            "runtimeClassName": "orlop",
+            "terminationGracePeriodSeconds": 1,
+            "restartPolicy": "Never",
+            "containers": containers or [self.container(script, **container)],
+        }
         if volumes:
             spec["volumes"] = [{"name": name, **volume} for name, volume in volumes.items()]
         if node:
@@ -235,7 +261,11 @@ class Case:
     def status(self, name, container=None):
         """The status of a container: the pod's first one, or that of the given name."""
         pod = self.get(name) or {}
-        everyone = [s for which in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses") for s in pod.get("status", {}).get(which, [])]
+        everyone = [
+            s
+            for which in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+            for s in pod.get("status", {}).get(which, [])
+        ]
         return next((s for s in everyone if container in (None, s["name"])), {})
 
     def events(self, name):
@@ -254,6 +284,7 @@ class Case:
             if phase in ("Failed", "Succeeded") and phase not in wanted:
                 raise Wrong(self.shown(name))
             return phase in wanted
+
         self.wait(lambda: self.shown(name), there, patience)
         return name
 
@@ -264,6 +295,7 @@ class Case:
         def is_ready():
             conditions = (self.get(name) or {}).get("status", {}).get("conditions", [])
             return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
         self.wait(lambda: self.shown(name), is_ready, patience)
         return name
 
@@ -285,14 +317,28 @@ class Case:
         text = self.logs(name) if end.get("containerID") else ""
         self.say(f"output of {name}: {text[-3000:]}", json.dumps(end))
         if end["exitCode"] != status:
-            raise Wrong(f"ended with {end['exitCode']} ({end.get('reason')}), wanted {status}: {end.get('message') or text.strip()[-400:]}")
+            raise Wrong(
+                f"ended with {end['exitCode']} ({end.get('reason')}), wanted {status}: {end.get('message') or text.strip()[-400:]}"
+            )
         return text
 
     def refused(self, name, *wanted, patience=PATIENCE):
         """What `kubectl describe pod` says of a container that could not be started; kept for the report."""
-        state = self.wait(lambda: self.shown(name), lambda: next((s for s in (
-            self.status(name).get("state", {}).get("terminated"), self.status(name).get("state", {}).get("waiting"),
-        ) if s and s.get("message") and s.get("reason") not in ("ContainerCreating", "PodInitializing")), None), patience)
+        state = self.wait(
+            lambda: self.shown(name),
+            lambda: next(
+                (
+                    s
+                    for s in (
+                        self.status(name).get("state", {}).get("terminated"),
+                        self.status(name).get("state", {}).get("waiting"),
+                    )
+                    if s and s.get("message") and s.get("reason") not in ("ContainerCreating", "PodInitializing")
+                ),
+                None,
+            ),
+            patience,
+        )
         described = self.kubectl("describe", "pod", name).out
         message = state["message"]
         self.texts[self.name] = {"reason": state["reason"], "exitCode": state.get("exitCode"), "message": message}
@@ -303,8 +349,10 @@ class Case:
 
     def event(self, name, *wanted, reason, patience=PATIENCE):
         """The first event of that reason which has all the words; kept for the report."""
+
         def there():
             return next((e for e in self.events(name) if e.startswith(reason + ": ") and all(w in e for w in wanted)), None)
+
         try:
             found = self.wait("", there, patience)
         except Wrong:
@@ -321,5 +369,11 @@ class Case:
 
     def clean(self):
         for kind, name in reversed(self.made):
-            self.api("PATCH", f"{PLURAL[kind]}/{name}", {"metadata": {"finalizers": None}}, "application/merge-patch+json", missing_ok=True)
+            self.api(
+                "PATCH",
+                f"{PLURAL[kind]}/{name}",
+                {"metadata": {"finalizers": None}},
+                "application/merge-patch+json",
+                missing_ok=True,
+            )
             self.remove(name, kind)
