@@ -140,7 +140,7 @@ clients-docs: ## writes the tables of docs/clients.md and docs/client-errors.md 
 critest: need-test $(installed) ## Kubernetes' critest against containerd and CRI-O with the RUNTIME; ARGS='crio:Streaming' chooses
 	RUNTIME="$(runtime)" hack/critest/run $(ARGS)
 
-k8s: need-test $(installed) ## Kubernetes: two nodes, pods of the RUNTIME (builds it first: minutes, 2 GB); ARGS='exec_*' chooses
+k8s: need-test $(installed) ## Kubernetes: two nodes, pods of the RUNTIME; ARGS='exec_*' chooses (built first: minutes, 2 GB; not in CI)
 	RUNTIME="$(runtime)" hack/k8s/run $(ARGS)
 
 fuzz: ## libFuzzer on each target of hack/fuzz for a minute; ARGS='--seconds 5 config' and the like
