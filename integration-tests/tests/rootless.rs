@@ -576,6 +576,33 @@ fn without_a_cgroup() {
     });
 }
 
+/// The same on version 2, where the caller's own cgroup is root's.
+#[test]
+fn without_a_cgroup_on_version_two() {
+    check(|t| {
+        if !unified() {
+            skip!("cgroup version 1");
+        }
+        t.sailor();
+        let mut b = t.bundle();
+        b.rootless(false);
+        let c = b.up(&["wait"]);
+        t.rt(&["exec", &c.id, "/bin/true"]).ok();
+        c.verb(&["pause"]).fails(&["freez"]);
+        c.verb(&["update", "--pids-limit", "50"]).fails(&["pids"]);
+        c.delete_force();
+        b.set("/linux/resources", json!({"pids": {"limit": 100}}));
+        let message = b.refused(&["cgroup"]);
+        assert!(is_reference() || message.contains("rootless needs no limits"), "{message}");
+        b.remove("/linux/resources");
+        b.set("/linux/cgroupsPath", format!("/{}", t.token));
+        b.refused(&["permission denied"]);
+        b.remove("/linux/cgroupsPath")
+            .set("/linux/resources", json!({"devices": [{"allow": false, "access": "rwm"}]}));
+        b.facts(&[]);
+    });
+}
+
 #[test]
 fn the_flag_of_that_name() {
     check(|t| {
