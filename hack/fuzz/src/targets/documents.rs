@@ -104,6 +104,7 @@ fn mounts(all: &[Mount]) {
         may_clone: false,
         own_user: true,
         new_pid_namespace: true,
+        beside: false,
         label: None,
     };
     for label in [None, Some("system_u:object_r:container_file_t:s0:c1,c2")] {

@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         }
         2 => {
             let line = Line::over(ours);
-            if let Some((mapped, _)) = judged(line.born().wait_for_go()) {
+            if let Some((mapped, ..)) = judged(line.born().wait_for_go()) {
                 judged(mapped.mounted().map(|_| ()));
             }
         }
