@@ -457,7 +457,7 @@ fn terminated_in_a_hook() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
             let mut b = t.bundle();
             let marker = t.path("marker");
-            let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 4", marker.display());
+            let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 12", marker.display());
             b.set(
                 "/hooks/createRuntime",
                 json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]),
