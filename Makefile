@@ -170,7 +170,7 @@ need-test:
 # ── judging the source ───────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: lint deny docs
-scripts = $(shell git ls-files -co --exclude-standard | xargs -r grep -lE -m 1 '^\#!/bin/(ba)?sh' | \
+scripts = $(shell git ls-files -co --exclude-standard | xargs -r awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ { print FILENAME } { nextfile }' | \
 	while read -r f; do [ -L "$$f" ] || echo "$$f"; done) # each once
 
 lint: ## rustfmt, clippy with warnings as errors, shellcheck where there is one, the docs against the tree
