@@ -151,7 +151,6 @@ replay: ## the fuzz targets on their seeds and random changes of those, without 
 	cargo test --locked --package orlop-fuzz $(ARGS)
 
 bench: need-test build ## orlop beside crun and runc: times, memory, system calls; writes docs/performance.md, unless ARGS=--quick
-	@[ -n "$(ARGS)" ] || hack/peers youki || echo "bench: youki cannot be built here: without it" >&2
 	ORLOP="$(binary)" hack/bench/run $(ARGS)
 	@[ -n "$(ARGS)" ] || hack/bench/report
 
