@@ -233,6 +233,8 @@ fn a_barrier_that_is_no_pipe() {
         assert_eq!(manager.hears(), "READY=1");
         assert_eq!(manager.hears(), format!("MAINPID={}", call.pid()));
         assert_eq!(manager.hears(), "STOPPING=1");
+        // Before that, the init of a pid namespace would ignore the signal.
+        call.wait_for("ready");
         call.signal(libc::SIGTERM);
         call.wait().ok();
     });
