@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crate::sys::process::{Birth, Child, exit_now, spawn};
+use oci_spec::runtime::LinuxResources;
+
+use crate::sys::process::{Birth, Child, Deadline, exit_now, spawn};
 
 use super::*;
 

@@ -5,8 +5,9 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use crate::cgroup::blkio;
+use crate::cgroup::limits::{check_page_size, pids_max, rdma};
 use crate::cgroup::write::Write;
-use crate::cgroup::{blkio, pids_max, rdma};
 use crate::error::{Error, Result};
 
 /// What must be set before a process can be moved in: a cpuset without CPUs or memory nodes takes none, and a
@@ -44,7 +45,7 @@ pub fn writes(r: &LinuxResources) -> Result<Vec<Write>> {
     for (i, h) in r.hugepage_limits().iter().flatten().enumerate() {
         let at = format!("/linux/resources/hugepageLimits/{i}");
         let file = |part: &str| format!("hugetlb.{}{part}.limit_in_bytes", h.page_size());
-        crate::cgroup::check_page_size(h.page_size(), &at)?;
+        check_page_size(h.page_size(), &at)?;
         all.push(Write::new("hugetlb", file(""), h.limit(), at.clone()));
         // Reservations are limited too where the kernel can (5.7).
         all.push(Write::new("hugetlb", file(".rsvd"), h.limit(), at).skip_if_missing());

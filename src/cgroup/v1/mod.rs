@@ -180,7 +180,7 @@ impl Hierarchies {
         let Some(unified) = &self.unified else { return Ok(()) };
         match unified.make(made) {
             Ok(Made::Fresh) => Ok(()),
-            Ok(Made::Existed) => super::check_empty(unified),
+            Ok(Made::Existed) => super::make::check_empty(unified),
             Err(_) => {
                 unified.set_absent();
                 Ok(())
@@ -191,9 +191,9 @@ impl Hierarchies {
     fn create_one(&self, m: &Member, r: Option<&LinuxResources>, made: &mut Vec<PathBuf>) -> Result<()> {
         let fresh = m.dir.make(made)? == Made::Fresh;
         if !fresh {
-            super::check_empty(&m.dir)?;
+            super::make::check_empty(&m.dir)?;
             if m.has("freezer") && freezer::is_frozen(&m.dir)? {
-                return Err(super::unexpectedly_frozen(&m.dir));
+                return Err(super::make::unexpectedly_frozen(&m.dir));
             }
         }
         // A new one at the top cannot be frozen.
@@ -201,7 +201,7 @@ impl Hierarchies {
             && m.dir.below_mountpoint().contains('/')
             && let Some(by) = freezer::frozen_above(&m.dir)
         {
-            return Err(super::frozen_from_above(&by));
+            return Err(super::live::frozen_from_above(&by));
         }
         if m.has("cpuset") {
             cpuset::fill(&m.dir, r, fresh)?;
@@ -220,7 +220,7 @@ impl Hierarchies {
 
     pub fn join(&self, pid: Pid) -> Result<()> {
         for m in self.members.iter().filter(|m| !m.dir.is_absent()) {
-            match super::join(&m.dir, pid) {
+            match super::make::join(&m.dir, pid) {
                 Err(e) if m.is_optional() || self.tolerates(&e) => m.dir.set_absent(),
                 r => r?,
             }

@@ -4,8 +4,9 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
+use crate::cgroup::blkio;
+use crate::cgroup::limits::{check_page_size, pids_max, rdma};
 use crate::cgroup::write::Write;
-use crate::cgroup::{blkio, check_page_size, pids_max, rdma};
 use crate::error::{Error, Result};
 
 /// All of `linux.resources` but the devices.

@@ -84,9 +84,9 @@ impl Tree {
 
     fn create_all(&self, r: Option<&LinuxResources>, made: &mut Vec<PathBuf>) -> Result<()> {
         if self.dir.make(made)? == Made::Existed {
-            super::check_empty(&self.dir)?;
+            super::make::check_empty(&self.dir)?;
             if is_frozen(&self.dir)? {
-                return Err(super::unexpectedly_frozen(&self.dir));
+                return Err(super::make::unexpectedly_frozen(&self.dir));
             }
         }
         self.enable_controllers();
@@ -128,7 +128,7 @@ impl Tree {
     }
 
     pub fn join(&self, pid: Pid) -> Result<()> {
-        self.dir().map_or(Ok(()), |d| super::join(d, pid))
+        self.dir().map_or(Ok(()), |d| super::make::join(d, pid))
     }
 
     pub fn apply(&self, r: &LinuxResources) -> Result<()> {
