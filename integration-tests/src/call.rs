@@ -119,11 +119,14 @@ impl Call {
     }
 
     pub fn spawn(self) -> Running {
-        let mut words = self.prefix.clone();
+        let mut words = Vec::new();
+        // Before anything of the prefix: an ordinary user could only load a filter together with no_new_privs, and
+        // newuidmap would be setuid no more; and strace need not see how the filter comes to be.
         if let Some((calls, errno)) = self.without {
             let probe = crate::built().join("probe").into_os_string();
             words.extend([probe, "without".into(), calls.into(), errno.into()]);
         }
+        words.extend(self.prefix.clone());
         words.push(self.program.clone().into());
         words.extend(self.args);
         let shown: Vec<String> = words.iter().map(|a| a.to_string_lossy().into_owned()).collect();

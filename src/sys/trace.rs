@@ -109,10 +109,15 @@ pub fn slots() -> Vec<Slot> {
     }
     // SAFETY: the mapping of `start`.
     let taken = unsafe { &(*page).next }.load(Relaxed).min(SLOTS);
-    (0..taken)
+    let mut all: Vec<_> = (0..taken)
         .map(|i| {
             // SAFETY: in bounds; one that is just being written is read torn at worst, and any bytes are a slot.
             unsafe { place(page, i).read_volatile() }
         })
-        .collect()
+        // Taken, and its process killed before it was written.
+        .filter(|slot| slot.begin != 0)
+        .collect();
+    // Of two processes the one that read the clock first need not be the first that took a slot.
+    all.sort_by_key(|slot| slot.begin);
+    all
 }

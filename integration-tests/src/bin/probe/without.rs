@@ -60,7 +60,7 @@ pub fn run(words: &[&str]) -> i32 {
                 return 2;
             }
         }
-        libc::execv(path.as_ptr(), pointers.as_ptr());
+        libc::execvp(path.as_ptr(), pointers.as_ptr());
     }
     eprintln!("probe: {program}: {}", std::io::Error::last_os_error());
     127
