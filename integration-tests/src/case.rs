@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use crate::call::{Call, Output};
-use crate::ledger::{DIFFERENCES, SKIPS, Skip, missing, record};
+use crate::ledger::{DIFFERENCES, SKIPS, Skip, missing, note, record};
 use crate::{leaks, runtime};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -41,7 +41,9 @@ pub fn check<F: FnOnce(&Case)>(body: F) {
     let case = Case::new();
     let outcome = catch_unwind(AssertUnwindSafe(|| body(&case)));
     let outcome = case.close(outcome);
-    judge(name, outcome);
+    let verdict = catch_unwind(AssertUnwindSafe(|| judge(name, outcome)));
+    note(if verdict.is_ok() { "passed" } else { "failed" }, name, "");
+    verdict.unwrap_or_else(|error| resume_unwind(error));
 }
 
 fn judge(name: &str, outcome: Result<(), Box<dyn Any + Send>>) {

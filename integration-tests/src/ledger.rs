@@ -47,13 +47,18 @@ pub fn skip(reason: String) -> ! {
     std::panic::resume_unwind(Box::new(Skip(reason)))
 }
 
-/// Tells it past the test harness's capture, and leaves a note for `check-skips` in the folder that `run` has made.
+/// Tells it past the test harness's capture, and notes it for `check-skips`.
 pub fn record(kind: &str, test: &str, reason: &str) {
     use std::io::Write;
+    note(kind, test, reason);
+    let _ = writeln!(std::io::stderr(), "{} {test}: {reason}", kind.to_uppercase());
+}
+
+/// Leaves a note in the folder that `run` has made.
+pub fn note(kind: &str, test: &str, text: &str) {
     if let Some(records) = std::env::var_os("ITEST_RECORDS") {
         let folder = std::path::Path::new(&records).join(kind);
         std::fs::create_dir_all(&folder).expect("the folder for records");
-        std::fs::write(folder.join(test), reason).expect("a record");
+        std::fs::write(folder.join(test), text).expect("a record");
     }
-    let _ = writeln!(std::io::stderr(), "{} {test}: {reason}", kind.to_uppercase());
 }
