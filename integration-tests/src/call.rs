@@ -152,6 +152,10 @@ impl Call {
         // SAFETY: between fork and exec the closure makes system calls only.
         unsafe {
             command.pre_exec(move || {
+                // A shell that starts us in the background has them ignored, and all our children would.
+                for interrupt in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+                    libc::signal(interrupt, libc::SIG_DFL);
+                }
                 if lead {
                     libc::setsid();
                     libc::ioctl(0, libc::TIOCSCTTY, 0);
