@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Mutex;
 
 use crate::error::{Error, OnSys, Result};
 use crate::sys::fs::{self, OFlag};
@@ -16,6 +17,18 @@ use crate::sys::{Result as SysResult, exe as own, fd, process};
 
 const SELF: &str = "/proc/self/exe";
 
+/// The clone that we have moved onto. Whoever closes it last takes a mount tree apart, and waits until every processor
+/// has seen that: an RCU grace period, fifty microseconds on an idle machine, milliseconds on a busy one.
+static CLONE: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// Closes what [`ensure`] has kept open: for a moment at which only others are at work. A child must have closed its
+/// copy by then, or the wait is the child's.
+pub fn settle() {
+    if let Ok(mut clone) = CLONE.lock() {
+        drop(clone.take());
+    }
+}
+
 /// Returns in a process whose own file cannot be written. It may execute itself again for that.
 pub fn ensure() -> Result<()> {
     let exe = fs::open(SELF, OFlag::O_RDONLY).on("open", SELF)?;
@@ -23,7 +36,12 @@ pub fn ensure() -> Result<()> {
         return Ok(());
     }
     let sealed = match read_only_clone(&exe) {
-        Ok(clone) if move_onto(&clone).is_ok_and(|moved| moved) => return Ok(()),
+        Ok(clone) if move_onto(&clone).is_ok_and(|moved| moved) => {
+            if let Ok(mut kept) = CLONE.lock() {
+                *kept = Some(clone);
+            }
+            return Ok(());
+        }
         r => r.or_else(|_| copy(&exe)).on("seal", SELF)?,
     };
     let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();

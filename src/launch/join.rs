@@ -118,6 +118,8 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     } else {
         adopt(stage, &report, &mut link, target, patience, &mut console)?
     };
+    // The process enters the container meanwhile.
+    crate::seal::settle();
     let listener = match expect(&mut link, Phase::Ready, "preparing the program", patience, &mut console) {
         Err(e) if e.kind() == Kind::Died => return Err(died(e, target.cgroup)),
         r => r?,

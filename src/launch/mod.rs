@@ -161,6 +161,8 @@ fn converse(
     if !main.ahead {
         link.proceed(&filter.program)?;
     }
+    // Init enters its root meanwhile.
+    crate::seal::settle();
     let listener = ready(link, &mut console)?;
     if let Some(agent) = &filter.agent {
         let number =

@@ -131,7 +131,8 @@ fn map_again(s: &Segment, file: i32) -> Result<()> {
 /// What was written lives on in anonymous memory, at the same place.
 fn copy_away(s: &Segment) -> Result<()> {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // All of it is about to be written.
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
     // SAFETY: new memory wherever there is room.
     let copy = unsafe { libc::mmap(std::ptr::null_mut(), s.len, prot, flags, -1, 0) };
     if copy == libc::MAP_FAILED {
