@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::plain::{Plain, Slot};
 use super::{Global, leniency};
 use crate::container::Id;
 use crate::container::create::{self, Request};
@@ -9,7 +10,7 @@ use crate::error::{Error, Kind, OnSys, Result};
 use crate::log::Log;
 
 /// Flags that `create` and `run` share.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Common {
     /// Name of the container
     #[arg(value_name = "ID")]
@@ -35,6 +36,29 @@ pub struct Common {
     /// Pass on this many descriptors from 3 on
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+}
+
+impl Plain for Common {
+    fn silent() -> Self {
+        Self { bundle: ".".into(), ..Self::default() }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        Some(match name {
+            "bundle" | "b" => Slot::Path(&mut self.bundle),
+            "console-socket" => Slot::File(&mut self.console_socket),
+            "pidfd-socket" => Slot::File(&mut self.pidfd_socket),
+            "pid-file" => Slot::File(&mut self.pid_file),
+            "no-pivot" => Slot::Set(&mut self.no_pivot),
+            "no-new-keyring" => Slot::Set(&mut self.no_new_keyring),
+            "preserve-fds" => Slot::Number(&mut self.preserve_fds),
+            _ => return None,
+        })
+    }
+
+    fn word(&mut self, n: usize) -> Option<Slot<'_>> {
+        (n == 0).then_some(Slot::Text(&mut self.id))
+    }
 }
 
 impl Common {
@@ -77,6 +101,20 @@ pub struct Create {
     /// Accepted for go-runc's sake: create always detaches
     #[arg(long, short, hide = true, action = leniency::IGNORED)]
     detach: bool,
+}
+
+impl Plain for Create {
+    fn silent() -> Self {
+        Self { common: Common::silent(), no_subreaper: false, detach: false }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        self.common.flag(name)
+    }
+
+    fn word(&mut self, n: usize) -> Option<Slot<'_>> {
+        self.common.word(n)
+    }
 }
 
 impl Create {

@@ -1,11 +1,12 @@
 use clap::Args;
 
 use super::Global;
+use super::plain::{Plain, Slot};
 use crate::container::{Id, Store, delete};
 use crate::error::{Error, Kind, Result, compat};
 use crate::log::Log;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Delete {
     /// Name of the container
     #[arg(value_name = "ID")]
@@ -13,6 +14,20 @@ pub struct Delete {
     /// Kill the container first if it is alive; no error if there is none
     #[arg(long, short)]
     force: bool,
+}
+
+impl Plain for Delete {
+    fn silent() -> Self {
+        Self::default()
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        matches!(name, "force" | "f").then_some(Slot::Set(&mut self.force))
+    }
+
+    fn word(&mut self, n: usize) -> Option<Slot<'_>> {
+        (n == 0).then_some(Slot::Text(&mut self.id))
+    }
 }
 
 impl Delete {

@@ -2,12 +2,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::plain::{Plain, Slot};
 use super::{Global, leniency};
 use crate::container::exec::{self, Request};
 use crate::error::{Context, Error, Kind, OnSys, Result};
 use crate::log::Log;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Exec {
     /// Name of the container
     #[arg(value_name = "ID")]
@@ -69,6 +70,36 @@ pub struct Exec {
     /// Accepted for go-runc's sake
     #[arg(long, hide = true, action = leniency::IGNORED)]
     no_subreaper: bool,
+}
+
+impl Plain for Exec {
+    const THEIRS: usize = 1;
+
+    fn silent() -> Self {
+        Self::default()
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        Some(match name {
+            "process" | "p" => Slot::File(&mut self.process),
+            "console-socket" => Slot::File(&mut self.console_socket),
+            "pidfd-socket" => Slot::File(&mut self.pidfd_socket),
+            "cwd" => Slot::File(&mut self.cwd),
+            "env" | "e" => Slot::Each(&mut self.env),
+            "tty" | "t" => Slot::Set(&mut self.tty),
+            "user" | "u" => Slot::Given(&mut self.user),
+            "detach" | "d" => Slot::Set(&mut self.detach),
+            "pid-file" => Slot::File(&mut self.pid_file),
+            "no-new-privs" => Slot::Set(&mut self.no_new_privs),
+            "cap" | "c" => Slot::Each(&mut self.cap),
+            "preserve-fds" => Slot::Number(&mut self.preserve_fds),
+            _ => return None,
+        })
+    }
+
+    fn word(&mut self, n: usize) -> Option<Slot<'_>> {
+        Some(if n == 0 { Slot::Text(&mut self.id) } else { Slot::Each(&mut self.args) })
+    }
 }
 
 impl Exec {

@@ -18,15 +18,15 @@ pub struct List {
 
 impl List {
     pub fn run(&self, global: &Global, log: &Log) -> Result<i32> {
-        let all = match Store::open_existing(&global.root())? {
-            Some(store) => list::list(&store, log)?,
-            None if global.has_default_root() => Vec::new(),
-            None => return Err(global.no_root()),
-        };
-        if self.quiet {
-            let names: String = all.iter().map(|s| format!("{}\n", s.id)).collect();
-            return print(names.as_bytes());
+        let store = Store::open_existing(&global.root())?;
+        if store.is_none() && !global.has_default_root() {
+            return Err(global.no_root());
         }
+        if self.quiet {
+            let names = store.map_or(Ok(Vec::new()), |store| list::names(&store, log))?;
+            return print(names.iter().map(|name| format!("{name}\n")).collect::<String>().as_bytes());
+        }
+        let all = store.map_or(Ok(Vec::new()), |store| list::list(&store, log))?;
         match self.format.as_str() {
             "table" => print(table(&all).as_bytes()),
             // As runc: no container is null, and there is no newline.

@@ -9,6 +9,7 @@ mod kill;
 mod leniency;
 mod list;
 mod pause;
+mod plain;
 mod ps;
 pub mod quantity;
 mod resume;
@@ -31,6 +32,7 @@ use crate::container::{Entry, Id, Store};
 use crate::error::{Error, Kind, Result};
 use crate::log::{Format, Level, Log};
 use crate::trace::{self, Trace};
+use plain::{Plain, Slot};
 
 /// A low-level OCI container runtime.
 #[derive(Debug, Parser)]
@@ -42,7 +44,7 @@ pub struct Cli {
     pub verb: Verb,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Global {
     /// Directory for the state of containers [default: /run/orlop, or $XDG_RUNTIME_DIR/orlop]
     #[arg(long, value_name = "DIR")]
@@ -145,6 +147,37 @@ fn lean_command(args: &[OsString]) -> Command {
         .fold(root, |root, (name, flags)| root.subcommand(flags(Command::new(*name))))
 }
 
+impl Plain for Global {
+    fn silent() -> Self {
+        Self {
+            log_format: "text".into(),
+            log_level: "warning".into(),
+            rootless: "auto".into(),
+            ..Self::default()
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        Some(match name {
+            "root" => Slot::File(&mut self.root),
+            "log" => Slot::File(&mut self.log),
+            "log-format" => Slot::Text(&mut self.log_format),
+            "debug" => Slot::Set(&mut self.debug),
+            "log-level" => Slot::Text(&mut self.log_level),
+            "trace" => Slot::File(&mut self.trace),
+            "systemd-cgroup" => Slot::Set(&mut self.systemd_cgroup),
+            "cgroup-manager" => Slot::Given(&mut self.cgroup_manager),
+            "rootless" => Slot::Text(&mut self.rootless),
+            _ => return None,
+        })
+    }
+
+    /// The first is the verb.
+    fn word(&mut self, _: usize) -> Option<Slot<'_>> {
+        None
+    }
+}
+
 impl Global {
     fn log(&self) -> Result<Log> {
         let format = match self.log_format.as_str() {
@@ -242,6 +275,9 @@ pub fn command() -> Command {
 
 /// What a command line says, runc's leniencies included; `lean` as [`main`] reads it, which must come to the same.
 pub fn parse(args: Vec<OsString>, lean: bool) -> Result<Cli, clap::Error> {
+    if lean && let Some(cli) = plain::read(&args) {
+        return Ok(cli);
+    }
     let command = if lean { lean_command(&args) } else { Cli::command() };
     let args = leniency::normalise(args, &command);
     understand(command, &args)
@@ -255,26 +291,32 @@ fn understand(command: Command, args: &[OsString]) -> Result<Cli, clap::Error> {
 /// Runs the verb. The value is the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
     let begun = trace::now();
+    if let Some(cli) = plain::read(&args) {
+        return run(&cli, &args, begun);
+    }
     let command = lean_command(&args);
     let args = leniency::normalise(args, &command);
     if version::asked_for(&args) {
         return finish(version::print(), &Log::none(), 1);
     }
-    let cli = match understand(command, &args) {
-        Ok(cli) => cli,
-        Err(e) => return usage(&e, &args),
-    };
+    match understand(command, &args) {
+        Ok(cli) => run(&cli, &args, begun),
+        Err(e) => usage(&e, &args),
+    }
+}
+
+fn run(cli: &Cli, args: &[OsString], begun: u64) -> i32 {
     let log = match cli.global.log() {
         Ok(log) => log,
         Err(e) => return finish(Err(e), &Log::none(), 1),
     };
     let failure = if matches!(cli.verb, Verb::Exec(_)) { exec::Exec::FAILURE } else { 1 };
-    let trace = match cli.global.trace.as_deref().map(|path| Trace::start(path, title(&args), begun)) {
+    let trace = match cli.global.trace.as_deref().map(|path| Trace::start(path, title(args), begun)) {
         None => None,
         Some(Ok(trace)) => Some(trace),
         Some(Err(e)) => return finish(Err(e), &log, failure),
     };
-    let result = dispatch(&cli, &log);
+    let result = dispatch(cli, &log);
     if let Some(trace) = trace {
         trace.finish();
     }

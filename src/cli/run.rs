@@ -2,6 +2,7 @@ use clap::Args;
 
 use super::Global;
 use super::create::Common;
+use super::plain::{Plain, Slot};
 use crate::container::run::{self, Foreground};
 use crate::error::Result;
 use crate::log::Log;
@@ -19,6 +20,25 @@ pub struct Run {
     /// Do not adopt processes that the container leaves behind
     #[arg(long)]
     no_subreaper: bool,
+}
+
+impl Plain for Run {
+    fn silent() -> Self {
+        Self { common: Common::silent(), detach: false, keep: false, no_subreaper: false }
+    }
+
+    fn flag(&mut self, name: &str) -> Option<Slot<'_>> {
+        match name {
+            "detach" | "d" => Some(Slot::Set(&mut self.detach)),
+            "keep" => Some(Slot::Set(&mut self.keep)),
+            "no-subreaper" => Some(Slot::Set(&mut self.no_subreaper)),
+            _ => self.common.flag(name),
+        }
+    }
+
+    fn word(&mut self, n: usize) -> Option<Slot<'_>> {
+        self.common.word(n)
+    }
 }
 
 impl Run {
