@@ -212,6 +212,39 @@ fn a_limit_below_the_usage() {
     assert!(g.memory_facts().peak.is_some_and(|p| p > 16 << 20), "{:?}", g.memory_facts());
 }
 
+/// On another processor, which has to be asked to give back what it holds: on v1 a limit in between was refused.
+#[test]
+fn a_limit_below_what_a_processor_holds() {
+    const PAGE: usize = 4096;
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return;
+    }
+    let mut other = crate::sys::sched::CpuSet::default();
+    other.insert(1);
+    for _ in 0..20 {
+        let Some(g) = made("held") else { return };
+        let (told, tell) = nix::unistd::pipe().expect("pipe");
+        let child = spawn(&Birth::default(), || {
+            let _ = crate::sys::fs::read_once(&told, 1);
+            let mut data = vec![0_u8; 16 * PAGE];
+            data.iter_mut().step_by(PAGE).for_each(|b| *b = 1);
+            loop {
+                std::thread::sleep(Duration::from_secs(100));
+            }
+        })
+        .expect("spawn");
+        crate::sys::sched::set_affinity(child.pid(), &other).expect("set affinity");
+        g.join(child.pid()).expect("join");
+        crate::sys::fs::write_once(&tell, b"x").expect("write");
+        let used = || value(&g, "memory", "memory.usage_in_bytes").parse::<usize>().expect("a number");
+        let deadline = Deadline::after(Duration::from_secs(10));
+        while used() < 16 * PAGE && !deadline.passed() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        g.apply(&resources(r#"{"memory":{"limit":229376}}"#)).expect("set the limit");
+    }
+}
+
 #[test]
 fn parents_are_made_and_cpusets_filled() {
     let Some(layout) = planned("x").map(|_| detect().expect("detect")) else { return };

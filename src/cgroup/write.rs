@@ -1,9 +1,10 @@
 //! Limits as data: what is to be written where, and the one loop that writes it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::sys::Errno;
+use crate::sys::{self, Errno};
 
 use super::dir::Dir;
 use super::undo;
@@ -127,12 +128,31 @@ fn each<'d>(
 }
 
 fn put(dir: &Dir, w: &Write) -> Result<(), Errno> {
-    let written = write_lines(dir, &w.file, &w.value);
+    let mut written = write_lines(dir, &w.file, &w.value);
+    for _ in 0..HELD_MS {
+        if written != Err(Errno::EBUSY) || !may_be_held(dir, w) {
+            break;
+        }
+        sys::sched::pause(Duration::from_millis(1));
+        written = write_lines(dir, &w.file, &w.value);
+    }
     match (&w.missing, written) {
         (Missing::Skip, Err(Errno::ENOENT)) => Ok(()),
         (Missing::Instead(file, value), Err(Errno::ENOENT)) => write_lines(dir, file, value),
         (_, r) => r,
     }
+}
+
+/// How long processors may take to give back what they hold: mostly less than one.
+const HELD_MS: usize = 50;
+
+/// On v1 a limit is refused that is below what is used. But the kernel counts a cgroup's memory by the 64 pages, which a
+/// processor holds until it has used them, and gives back a moment after it was asked to: that may be all there is too much.
+fn may_be_held(dir: &Dir, w: &Write) -> bool {
+    const BY_A_FEW: u64 = 1 << 20;
+    let limit = w.value.parse::<u64>().ok().filter(|_| w.file == "memory.limit_in_bytes");
+    let used = || dir.read_number("memory.usage_in_bytes").ok();
+    limit.zip(limit.and_then(|_| used())).is_some_and(|(limit, used)| used.saturating_sub(limit) < BY_A_FEW)
 }
 
 fn write_lines(dir: &Dir, file: &str, value: &str) -> Result<(), Errno> {
