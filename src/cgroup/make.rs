@@ -98,6 +98,11 @@ impl Cgroup {
         }
     }
 
+    /// Does [`Cgroup::begin`] make anything?
+    pub fn has_beginning(&self) -> bool {
+        matches!(&self.tree, Tree::V1(h) if h.unified().is_some())
+    }
+
     /// Makes the birthplace, if there is to be one, ahead of what [`Cgroup::create_for`] makes. It goes with the value if
     /// it comes to nothing.
     pub fn begin(&self) -> Result<()> {

@@ -163,10 +163,13 @@ impl Creation<'_> {
         record.rdt = rdt.as_ref().map(|r| r.record.clone());
         // Somebody else's cgroup must not come into the record: a delete would kill all in it.
         cgroup.check_free().within("unable to apply cgroup configuration")?;
-        // The intent is on disk before anything is in the kernel: what a killed create leaves behind can be found.
-        self.entry.save(&record)?;
-        self.entry.save_config(raw)?;
         let beside = self.may_come_beside(&cgroup);
+        // The intent is on disk before anything is in the kernel that outlives us: what a killed create leaves behind can be
+        // found. An init alone does not, and makes its namespaces while we write.
+        let mut intent = Some(raw);
+        if !beside || cgroup.has_beginning() {
+            self.write_intent(&record, &mut intent)?;
+        }
         if beside {
             cgroup.begin().within("unable to apply cgroup configuration")?;
         } else {
@@ -201,8 +204,15 @@ impl Creation<'_> {
         let mut warnings = Vec::new();
         let plan = plan::build(self.spec, self.host, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.log.warn(w));
-        let mut meanwhile =
-            Meanwhile { creation: self, cgroup: &cgroup, record: &mut record, undo, poststop, aside: None };
+        let mut meanwhile = Meanwhile {
+            creation: self,
+            cgroup: &cgroup,
+            record: &mut record,
+            intent,
+            undo,
+            poststop,
+            aside: None,
+        };
         let launched = launch::launch(plan, &cgroup, self.resources(), self.log, &mut meanwhile);
         let aside = meanwhile.aside;
         if cgroup.is_taken() {
@@ -276,6 +286,13 @@ impl Creation<'_> {
         })
     }
 
+    /// The record first: where only that is, nothing is lost.
+    fn write_intent(&self, record: &Record, config: &mut Option<&[u8]>) -> Result<()> {
+        let Some(config) = config.take() else { return Ok(()) };
+        self.entry.save(record)?;
+        self.entry.save_config(config)
+    }
+
     fn make_cgroup(&self, cgroup: &Cgroup, record: &Record, undo: &mut Undo<'_>) -> Result<()> {
         let _t = crate::trace::span("make cgroups");
         let resources = self.resources();
@@ -328,6 +345,8 @@ struct Meanwhile<'a, 'u> {
     creation: &'a Creation<'a>,
     cgroup: &'a Cgroup,
     record: &'a mut Record,
+    /// The configuration, as long as it is not written down.
+    intent: Option<&'a [u8]>,
     undo: &'a mut Undo<'u>,
     poststop: Option<(Vec<hooks::Hook>, Vec<u8>)>,
     aside: Option<Aside>,
@@ -335,6 +354,7 @@ struct Meanwhile<'a, 'u> {
 
 impl launch::Meanwhile for Meanwhile<'_, '_> {
     fn make_cgroup(&mut self) -> Result<()> {
+        self.creation.write_intent(self.record, &mut self.intent)?;
         self.creation.make_cgroup(self.cgroup, self.record, self.undo)?;
         self.undo.poststop = self.poststop.take();
         Ok(())
