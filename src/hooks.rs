@@ -71,6 +71,13 @@ impl Hook {
     }
 }
 
+/// Can there be hooks of these kinds in this text? Most configurations have none, and need not be parsed again for them.
+/// In JSON a name may be written with escapes.
+pub fn may_be_in(config: &[u8], kinds: &[&str]) -> bool {
+    let names = |text: &str| text.contains("\\u") || kinds.iter().any(|kind| text.contains(kind));
+    std::str::from_utf8(config).ok().is_none_or(names)
+}
+
 /// Runs the hooks of one kind ("createRuntime") in their order, where we are, until one fails.
 pub fn run_all(kind: &str, hooks: &[Hook], state: &[u8]) -> Result<()> {
     hooks.iter().enumerate().try_for_each(|(i, hook)| {
@@ -276,6 +283,20 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn which_configurations_are_read_again() {
+        for (text, want) in [
+            (r#"{"hooks":{"poststop":[]}}"#, true),
+            (r#"{"hooks":{"post\u0073top":[]}}"#, true),
+            (r#"{"hooks":{"startContainer":[]}}"#, true),
+            (r#"{"hooks":{"poststart":[]},"annotations":{"a":"\n"}}"#, false),
+            ("", false),
+        ] {
+            assert_eq!(may_be_in(text.as_bytes(), &["startContainer", "poststop"]), want, "{text}");
+        }
+        assert!(may_be_in(b"\"\xff\"", &["poststop"]), "whoever reads it leniently");
+    }
 
     fn hook(json: serde_json::Value) -> Hook {
         let spec: oci_spec::runtime::Hook = serde_json::from_value(json).unwrap();

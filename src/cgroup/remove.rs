@@ -4,12 +4,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::sys::fs;
 use crate::sys::process::Deadline;
 
 use super::live::frozen_from_above;
-use super::{Cgroup, Dir, Owner, PATIENCE};
+use super::{Cgroup, Dir, Owner, PATIENCE, Tree};
 
 impl Cgroup {
+    /// On v1: removes what stands for the cgroup, where [`Cgroup::kill_all`] looks for processes, if that can be done at
+    /// once. True: so there was nobody, here or below, nor can anybody come; the rest is for [`Cgroup::remove`]. One system
+    /// call in place of a dozen that look for whom to kill.
+    pub fn remove_if_unused(&self) -> bool {
+        let is_v1 = matches!(self.tree, Tree::V1(_)) && self.kill_dir().is_none();
+        if !is_v1 || self.owner != Owner::Us {
+            return false;
+        }
+        let _t = crate::trace::span("remove the first cgroup");
+        self.main_dir().is_some_and(|d| fs::rmdirat(fs::AT_FDCWD, d.path()).is_ok())
+    }
+
     /// Removes it with all cgroups below. Processes that are dying are waited for, ten seconds at most. Every
     /// hierarchy is tried; what is not there is no failure. Parents are left, as runc leaves them.
     pub fn remove(&self) -> Result<()> {
@@ -21,7 +34,7 @@ impl Cgroup {
         if self.owner == Owner::Delegated {
             return Ok(());
         }
-        let there = self.exists();
+        let there = self.driver.is_some() && self.exists();
         let removed = self.remove_dirs(deadline);
         if let Some(driver) = &self.driver
             && removed.is_ok()

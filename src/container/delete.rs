@@ -163,7 +163,9 @@ fn destroy_until(entry: &Entry, record: &Record, deadline: Deadline, log: &Log) 
         }
         Ok(c) => {
             // Also what init left behind in a pid namespace that it shared.
-            if let Err(e) = c.kill_all(SIGKILL) {
+            if !c.remove_if_unused()
+                && let Err(e) = c.kill_all(SIGKILL)
+            {
                 log.debug(&format!("killing what is left: {e}"));
             }
             failures.extend(c.remove_until(enough(deadline)).err());
@@ -185,17 +187,12 @@ fn destroy_until(entry: &Entry, record: &Record, deadline: Deadline, log: &Log) 
 }
 
 fn poststop_hooks(entry: &Entry) -> Vec<hooks::Hook> {
-    let text = entry.config().ok().filter(|text| may_name_poststop(text));
+    let text = entry.config().ok().filter(|text| hooks::may_be_in(text, &["poststop"]));
     let Some(config) = text.and_then(|c| spec::parse_config(c).ok()) else {
         return Vec::new();
     };
     let list = config.spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default();
     list.iter().filter_map(|h| hooks::Hook::new(h).ok()).collect()
-}
-
-/// Most configurations have none, and need not be read again for it. In JSON the name may be written with escapes.
-fn may_name_poststop(config: &[u8]) -> bool {
-    std::str::from_utf8(config).ok().is_none_or(|text| text.contains("poststop") || text.contains("\\u"))
 }
 
 /// Spec: a failing poststop hook is a warning, and the others still run.
@@ -225,22 +222,4 @@ fn remove_damaged(entry: &Entry, why: &Error, deadline: Deadline, log: &Log) -> 
     cgroup.kill_all(SIGKILL)?;
     cgroup.remove_until(deadline)?;
     entry.remove()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn which_configurations_are_read_again() {
-        for (text, want) in [
-            (r#"{"hooks":{"poststop":[]}}"#, true),
-            (r#"{"hooks":{"post\u0073top":[]}}"#, true),
-            (r#"{"hooks":{"poststart":[]},"annotations":{"a":"\n"}}"#, false),
-            ("", false),
-        ] {
-            assert_eq!(may_name_poststop(text.as_bytes()), want, "{text}");
-        }
-        assert!(may_name_poststop(b"\"\xff\""), "whoever reads it leniently");
-    }
 }

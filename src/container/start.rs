@@ -30,8 +30,10 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         Status::Running => return wrong("cannot start an already running container"),
         s => return wrong(format!("cannot start a container in the {s} state")),
     }
-    let config = spec::parse_config(entry.config()?)?;
-    let hooks = config.spec.hooks().as_ref();
+    let config = entry.config()?;
+    let has_hooks = hooks::may_be_in(&config, &["startContainer", "poststart"]);
+    let config = has_hooks.then(|| spec::parse_config(config)).transpose()?;
+    let hooks = config.as_ref().and_then(|c| c.spec.hooks().as_ref());
     let seconds = |t: i64| Duration::from_secs(t.unsigned_abs());
     let timeouts = hooks.and_then(|h| h.start_container().as_ref()).into_iter().flatten();
     let patience = hooks::patience(timeouts.map(|h| h.timeout().map(seconds)), PATIENCE);

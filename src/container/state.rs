@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::record::Record;
+use super::status::boot_id;
 use super::store::Entry;
 use crate::error::Result;
 use crate::sys::fs;
@@ -30,8 +31,13 @@ pub struct State {
 }
 
 pub fn state(entry: &Entry) -> Result<State> {
+    state_in(entry, &boot_id())
+}
+
+/// For who asks about many containers: with the id of this boot.
+pub fn state_in(entry: &Entry, this_boot: &str) -> Result<State> {
     let record = entry.record()?;
-    let status = entry.status(&record);
+    let status = entry.status_in(&record, this_boot);
     let pid = record.init.filter(|_| status.alive()).map_or(0, |i| i.pid);
     let Record { oci_version, id, bundle, rootfs, created, annotations, .. } = record;
     Ok(State {

@@ -266,8 +266,13 @@ impl Entry {
     }
 
     pub fn status(&self, record: &Record) -> Status {
+        self.status_in(record, &status::boot_id())
+    }
+
+    /// For who asks about many containers: with the id of this boot.
+    pub fn status_in(&self, record: &Record, this_boot: &str) -> Status {
         let frozen = || Cgroup::from_record(&record.cgroup).is_ok_and(|c| c.is_frozen().unwrap_or(false));
-        status::derive(record, &status::boot_id(), || self.gate_present(), frozen)
+        status::derive(record, this_boot, || self.gate_present(), frozen)
     }
 
     /// The notification socket's.
@@ -283,9 +288,19 @@ impl Entry {
         remove().on("remove", self.path.join(name).display())
     }
 
+    /// What most containers have there, without looking. The record goes last, and the directory only if it had it: once it
+    /// is gone, another container may have the name.
+    fn remove_usual(&self) -> bool {
+        let _ = fs::unlinkat(&self.dir, CONFIG);
+        fs::unlinkat(&self.dir, RECORD).is_ok() && fs::rmdirat(&self.root, self.id.as_str()).is_ok()
+    }
+
     /// Removes the directory and all in it: flat, by descriptor, whatever the names are.
     pub fn remove(&self) -> Result<()> {
         let _t = crate::trace::span("remove the state");
+        if self.remove_usual() {
+            return Ok(());
+        }
         let names = match fs::list_at(&self.dir, ".") {
             Err(Errno::ENOENT) => return Ok(()),
             r => r.on("list", self.path.display())?,

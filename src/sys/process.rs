@@ -379,7 +379,9 @@ pub fn set_personality(domain: u64) -> Result<()> {
 /// The letter is `Z` only for a process that has ended whole: a first thread that has ended while others go on is told
 /// as sleeping, for that process lives.
 pub fn stat(pid: Pid) -> Result<(char, u64)> {
-    let text = super::fs::read_file(Path::new("/proc").join(pid.to_string()).join("stat"), 4096)
+    // One read(2): the kernel gives the line whole.
+    let text = super::fs::open(format!("/proc/{pid}/stat"), super::fs::OFlag::O_RDONLY)
+        .and_then(|file| super::fs::read_once(file, 4096))
         .map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
     let stat = procfs::process::Stat::from_reader_of(&text).ok_or(Errno::EILSEQ)?;
     let state = if stat.state == 'Z' && stat.num_threads > 1 { 'S' } else { stat.state };
