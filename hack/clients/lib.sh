@@ -11,7 +11,7 @@
 #   want STATUS COMMAND...    … must be STATUS
 #   is TEXT, has TEXT, lacks TEXT     about what the last command printed (stdout)
 #   says TEXT                         … about what it complained (stderr)
-#   until_true COMMAND...     repeats for twenty seconds, with nothing printed
+#   until_true COMMAND...     repeats for a minute, with nothing printed
 #   until_traps PID SIGNAL    until that process has a handler for that signal
 #   fail WHY, skip REASON     end the feature
 set -Eeuo pipefail
@@ -23,7 +23,7 @@ examples=$(cd "$clients/../../docs/examples" && pwd)
 client=$(basename "$0")
 scratch=/tmp/scratch   # a feature's own directory, empty when it begins
 image=/tmp/image       # what `image` made
-limit=60               # seconds for a feature, on a machine with other work: no feature needs them all
+limit=180              # seconds for a feature, on a machine with other work: no feature needs them all
 status=0 out='' err=''
 
 fail() { echo "WHY $*" >&9; exit 1; }
@@ -47,9 +47,9 @@ has() { case $out in *"$1"*) ;; *) fail "printed '$(tail -n 3 <<<"$out")', wante
 lacks() { case $out in *"$1"*) fail "printed '$1'" ;; esac; }
 says() { case $err in *"$1"*) ;; *) fail "complained '$(tail -n 3 <<<"$err")', wanted '$1' in it" ;; esac; }
 until_true() {
-	local end=$((SECONDS + 20))
+	local end=$((SECONDS + 60))
 	until "$@" >/tmp/until 2>&1; do
-		[ $SECONDS -lt $end ] || fail "not within twenty seconds: $*: $(tail -n 1 /tmp/until)"
+		[ $SECONDS -lt $end ] || fail "not within a minute: $*: $(tail -n 1 /tmp/until)"
 		sleep 0.05
 	done
 }

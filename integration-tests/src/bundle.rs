@@ -226,7 +226,7 @@ fn dir_token(case: &Case, dir: &Path) -> String {
 /// A hard link where possible: it costs nothing, and no writer can be in its way.
 fn place(from: &Path, to: &Path) {
     if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to).unwrap_or_else(|e| panic!("cannot copy {}: {e}", from.display()));
+        crate::copy_executable(from, to);
     }
 }
 

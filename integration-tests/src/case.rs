@@ -1,7 +1,7 @@
 //! One test: its name, its token, its directories; what is done before and after it.
 
 use crate::bundle::Bundle;
-use crate::call::{Call, Output};
+use crate::call::{Call, FORESEEN, Output};
 use crate::ledger::{DIFFERENCES, SKIPS, Skip, missing, note, record};
 use crate::{leaks, runtime};
 use std::any::Any;
@@ -38,6 +38,7 @@ pub struct Case {
 pub fn check<F: FnOnce(&Case)>(body: F) {
     let name = std::any::type_name::<F>().trim_end_matches("::{{closure}}").trim_start_matches("rooms::");
     become_subreaper();
+    FORESEEN.set(known_difference(name).is_some());
     let case = Case::new();
     let outcome = catch_unwind(AssertUnwindSafe(|| body(&case)));
     let outcome = case.close(outcome);
@@ -55,15 +56,19 @@ fn judge(name: &str, outcome: Result<(), Box<dyn Any + Send>>) {
         assert!(foreseen, "this skip is not in skips.toml: {reason}");
         return;
     }
-    let without = MISSING.as_ref().and_then(|(calls, errno)| missing(&format!("{calls}:{errno}"), name));
-    let difference = without.or(DIFFERENCES.get(name).filter(|_| runtime::is_reference()));
-    match (outcome, difference) {
+    match (outcome, known_difference(name)) {
         (Err(_), Some(why)) => record("diff", name, why),
         (Err(error), None) => resume_unwind(error),
         (Ok(()), Some(why)) if why.starts_with("sometimes: ") => record("diff", name, why),
         (Ok(()), Some(why)) => panic!("passes, although differences.toml says: {why}"),
         (Ok(()), None) => assert!(any || !foreseen, "ran to its end, although skips.toml lists it"),
     }
+}
+
+/// Why this test cannot pass with this runtime, or so.
+fn known_difference(name: &str) -> Option<&'static String> {
+    let without = MISSING.as_ref().and_then(|(calls, errno)| missing(&format!("{calls}:{errno}"), name));
+    without.or(DIFFERENCES.get(name).filter(|_| runtime::is_reference()))
 }
 
 /// Orphans shall come to us, as they come to conmon and to containerd's shim.
@@ -180,6 +185,15 @@ impl Case {
     /// The case's cgroups in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         leaks::cgroups(&self.token)
+    }
+
+    /// Removes the case's cgroups, which must be empty, or about to be.
+    #[track_caller]
+    pub fn remove_cgroups(&self) {
+        crate::until("the removal of the cgroups", || {
+            self.cgroups().into_iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
+            self.cgroups().is_empty()
+        });
     }
 
     /// Deletes the containers that are left, then looks for leaks and removes them. A test's own failure goes first.

@@ -5,7 +5,6 @@ use crate::case::Case;
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub struct Container<'c> {
     pub id: String,
@@ -63,7 +62,7 @@ impl<'c> Container<'c> {
     #[track_caller]
     pub fn becomes(&self, status: &str) {
         let mut last = String::new();
-        let came = crate::within(Duration::from_secs(10), || {
+        let came = crate::within(crate::LONG, || {
             last = self.status();
             last == status
         });
@@ -77,7 +76,7 @@ impl<'c> Container<'c> {
 
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
-        let came = crate::within(Duration::from_secs(10), || self.output().contains(text));
+        let came = crate::within(crate::LONG, || self.output().contains(text));
         assert!(came, "{text:?} did not appear in: {}", self.output());
     }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// One thing that should not be there.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,14 +30,32 @@ pub fn find(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
     all
 }
 
-/// What is still around after a short time of grace, since a killed process takes a moment to vanish.
+/// What is still around after a time of grace, since whoever was told to go takes a moment: shorter than any deadline of the
+/// runtime's; and longer where all that is left are processes that the kernel is about to end.
 pub fn lasting(token: &str, root: &Path, ours: &Path) -> Vec<Leak> {
     let mut found = Vec::new();
-    crate::within(Duration::from_secs(2), || {
+    let mut look = || {
         found = find(token, root, ours);
         found.is_empty()
-    });
+    };
+    if !crate::within(crate::PROMPT, &mut look) {
+        crate::within(crate::LONG, || look() || !are_dying(token));
+    }
     found
+}
+
+/// Whether each process with this token has been killed, and needs a processor to see it.
+fn are_dying(token: &str) -> bool {
+    let is_dying = |leak: &Leak| {
+        let Leak::Process { pid, .. } = leak else { return false };
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).map_or("", str::trim);
+        let killed =
+            |set: &str| u64::from_str_radix(field(set), 16).is_ok_and(|s| s >> (libc::SIGKILL - 1) & 1 == 1);
+        status.is_empty() || field("State:").starts_with(['Z', 'X']) || killed("SigPnd:") || killed("ShdPnd:")
+    };
+    let processes = processes(token);
+    !processes.is_empty() && processes.iter().all(is_dying)
 }
 
 /// What is in the state root; crun keeps a hidden directory there for all its containers, orlop compiled filters.
@@ -116,7 +133,7 @@ pub fn sweep(token: &str, ours: &Path) {
         if processes.is_empty() || round == 99 {
             break;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     for target in mounts(token).into_iter().rev() {
         let target = std::ffi::CString::new(target).expect("no NUL in a path");

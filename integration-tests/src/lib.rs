@@ -17,22 +17,23 @@ mod leaks;
 mod ledger;
 mod runtime;
 mod terminal;
+mod time;
 mod user;
 
 pub use agent::{Agent, Reply};
 pub use bundle::{Bundle, default_config};
-pub use call::{Call, Output, Running, adopt, is_rfc3339, wait_for_adopted};
+pub use call::{Call, Output, Running, adopt, copy_executable, executable, is_rfc3339, wait_for_adopted};
 pub use case::{Case, check};
 pub use container::Container;
 pub use ledger::{MISSING, skip};
 pub use runtime::{binary, is_reference, name};
 pub use terminal::{ConsoleSocket, Pty};
+pub use time::{LONG, Moment, PROMPT, patience, until, within};
 pub use user::{SAILOR, SUBORDINATE};
 
 pub use serde_json::{Value, json};
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Ends the test as skipped, which `skips.toml` must foresee: `skip!("no {thing} here")`.
 #[macro_export]
@@ -51,35 +52,6 @@ pub fn built() -> PathBuf {
     me.ancestors().nth(2).expect("target/…/deps/test").to_path_buf()
 }
 
-/// A time limit on this machine: `ITEST_SLOW` tells how many times slower it is than an ordinary one.
-pub fn patience(limit: Duration) -> Duration {
-    static FACTOR: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| {
-        std::env::var("ITEST_SLOW").ok().and_then(|f| f.parse().ok()).unwrap_or(1)
-    });
-    limit * *FACTOR
-}
-
-/// Waits until `condition` holds; a test that waits in vain fails after ten seconds.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    if !within(Duration::from_secs(10), &mut condition) {
-        panic!("waited in vain: {what}");
-    }
-}
-
-/// Whether `condition` comes true before `limit` is over.
-pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + patience(limit);
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() > end {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(3));
-    }
-}
-
 /// Whether this machine has cgroup version 2 and nothing else.
 pub fn unified() -> bool {
     std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -90,6 +62,18 @@ pub fn version_one() {
     if unified() {
         skip!("cgroup version 2");
     }
+}
+
+/// The processors that a cgroup without a cpuset of its own has, which is what a container has by default.
+pub fn cpus() -> Vec<u32> {
+    let files =
+        ["cgroup/cpuset/cpuset.effective_cpus", "cgroup/cpuset.cpus.effective", "devices/system/cpu/online"];
+    let list =
+        files.iter().find_map(|f| std::fs::read_to_string(format!("/sys/{f}")).ok()).expect("processors");
+    let number = |n: &str| n.parse::<u32>().expect("a processor's number");
+    let range =
+        |r: &str| r.split_once('-').map_or_else(|| number(r)..=number(r), |(a, b)| number(a)..=number(b));
+    list.trim().split(',').flat_map(range).collect()
 }
 
 /// The cgroup that a probe saw itself in: of this controller's hierarchy, or of the only one.

@@ -16,17 +16,19 @@ pub struct Pty {
 impl Pty {
     /// A new pair; the slave is for [`crate::Call::terminal`].
     pub fn pair() -> (Pty, OwnedFd) {
-        let (mut master, mut slave) = (0, 0);
-        let none = std::ptr::null_mut();
-        // SAFETY: two ints are written, the rest may be absent.
-        let r = unsafe { libc::openpty(&raw mut master, &raw mut slave, none, none.cast(), none.cast()) };
-        assert_eq!(r, 0, "openpty");
-        for fd in [master, slave] {
-            // SAFETY: a descriptor of ours.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-        }
-        // SAFETY: both are fresh and ours.
-        let (master, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        // Closed on execve from the first moment: a child that another test forks just now would keep the terminal open.
+        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        let owned = |fd: RawFd| {
+            assert!(fd >= 0, "a terminal: {}", std::io::Error::last_os_error());
+            // SAFETY: fresh and ours.
+            unsafe { OwnedFd::from_raw_fd(fd) }
+        };
+        // SAFETY: flags go in, a descriptor comes out.
+        let master = owned(unsafe { libc::posix_openpt(flags) });
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::unlockpt(master.as_raw_fd()) }, 0);
+        // SAFETY: flags go in, a descriptor comes out.
+        let slave = owned(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) });
         (Pty::new(master), slave)
     }
 
@@ -74,10 +76,10 @@ impl Pty {
     /// Waits until the terminal has shown this text, and returns all that was shown.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
-        let end = std::time::Instant::now() + crate::patience(Duration::from_secs(10));
+        let begin = crate::Moment::now();
         while !self.seen.contains(text) {
             let open = self.take(Duration::from_millis(50));
-            let late = std::time::Instant::now() > end;
+            let late = begin.elapsed() > crate::patience(crate::LONG);
             assert!((open && !late) || self.seen.contains(text), "{text:?} was not shown: {:?}", self.seen);
         }
         self.seen.clone()
@@ -85,9 +87,13 @@ impl Pty {
 
     /// All that was shown until the other end closed.
     pub fn rest(&mut self) -> String {
-        let end = std::time::Instant::now() + crate::patience(Duration::from_secs(10));
+        let begin = crate::Moment::now();
         while self.take(Duration::from_millis(50)) {
-            assert!(std::time::Instant::now() < end, "the terminal did not close: {:?}", self.seen);
+            assert!(
+                begin.elapsed() < crate::patience(crate::LONG),
+                "the terminal did not close: {:?}",
+                self.seen
+            );
         }
         self.seen.clone()
     }
@@ -120,7 +126,7 @@ impl ConsoleSocket {
         });
         let (stream, _) = connection.expect("just seen");
         stream.set_nonblocking(false).expect("blocking");
-        stream.set_read_timeout(Some(crate::patience(Duration::from_secs(10)))).expect("a timeout");
+        stream.set_read_timeout(Some(crate::patience(crate::LONG))).expect("a timeout");
         receive_descriptor(&stream)
     }
 }

@@ -20,9 +20,12 @@ fn containerd() {
         let call = |words: &[&str]| {
             let globals =
                 ["--root", root, "--log", log.to_str().unwrap(), "--log-format", "json", "--rootless=false"];
-            t.bare(globals).args(fill(words, &id, &b.dir)).run()
+            t.bare(globals).args(fill(words, &id, &b.dir))
         };
-        call(&["create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/init.pid", "ID"]).ok();
+        let out = t.path("out");
+        let create = call(&["create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/init.pid", "ID"]);
+        create.stdout(fs::File::create(&out).unwrap()).run().ok();
+        let call = |words: &[&str]| call(words).run();
         let pid: i32 = fs::read_to_string(b.dir.join("init.pid")).unwrap().parse().unwrap();
         call(&["start", "ID"]).ok();
         let state = call(&["state", "ID"]).ok().json();
@@ -38,6 +41,9 @@ fn containerd() {
                 .unwrap()
                 .contains("PID")
         );
+        let c = Container::new(t, id.clone(), out);
+        // Before that the kernel would let the signal pass: it is the first process of its pid namespace.
+        c.wait_for("ready");
         call(&["kill", "ID", "15"]).ok();
         until("the end", || call(&["state", "ID"]).ok().json()["status"] == "stopped");
         call(&["kill", "--all", "ID", "9"]).ok();
@@ -149,14 +155,19 @@ fn crio() {
         let call = |words: &[&str]| {
             let words = fill(words, &id, &b.dir);
             let env = ["/usr/bin/env", "-i", "CRI_O_EXTERNAL=1", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
-            t.bare(words).under(env).run()
+            t.bare(words).under(env)
         };
+        let out = t.path("out");
+        let create = call(&[&glued, "create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/pidfile", "ID"]);
+        let call = |words: &[&str]| call(words).run();
         call(&["--version"]).ok();
         call(&["features"]).ok().json();
-        call(&[&glued, "create", "--bundle", "BUNDLE", "--pid-file", "BUNDLE/pidfile", "ID"]).ok();
+        create.stdout(fs::File::create(&out).unwrap()).run().ok();
         assert_eq!(call(&["--root", root, "state", "ID"]).ok().json()["status"], "created");
         call(&["--root", root, "start", "ID"]).ok();
         assert_eq!(call(&["--root", root, "state", "ID"]).ok().json()["status"], "running");
+        let c = Container::new(t, id.clone(), out);
+        c.wait_for("ready");
         call(&["--root", root, "kill", "ID", "TERM"]).ok();
         until("the end", || call(&["--root", root, "state", "ID"]).ok().json()["status"] == "stopped");
         call(&["--root", root, "kill", "-a", "ID", "9"]).ok();

@@ -94,7 +94,7 @@ fn killed_at_each(t: &Case, calls: &str, last: u32) {
         let inject = format!("inject={calls}:signal=KILL:when={n}");
         let trace = format!("trace={calls}");
         let words = ["strace", "-o", out.to_str().unwrap(), "-e", &trace, "-e", &inject, "--"];
-        let call = b.call(&["create"], &id).under(words).deadline(Duration::from_secs(20));
+        let call = b.call(&["create"], &id).under(words);
         let ended = call.run();
         t.rt(&["delete", "--force", &id]).ok();
         t.nothing_left();

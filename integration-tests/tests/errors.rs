@@ -3,7 +3,6 @@
 use integration_tests::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::{Duration, Instant};
 
 /// `create` and `run` must both refuse.
 #[track_caller]
@@ -94,7 +93,7 @@ fn config_is_a_fifo() {
     check(|t| {
         let b = t.bundle();
         t.program("mkfifo", &[b.dir.join("config.json").to_str().unwrap()]).ok();
-        let call = t.call(["run", "-b", b.dir.to_str().unwrap(), &t.id()]).deadline(Duration::from_secs(3));
+        let call = t.call(["run", "-b", b.dir.to_str().unwrap(), &t.id()]);
         call.run().fails(&["config.json"]);
     });
 }
@@ -202,8 +201,7 @@ fn a_program_that_is_none() {
     check(|t| {
         let mut b = t.bundle();
         let file = b.rootfs().join("tmp/garbage");
-        fs::write(&file, "\0\0garbage").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&file, "\0\0garbage");
         b.args(&["/tmp/garbage"]);
         let out = b.run();
         assert_ne!(out.status, 0);
@@ -217,8 +215,7 @@ fn a_script_without_its_interpreter() {
     check(|t| {
         let mut b = t.bundle();
         let file = b.rootfs().join("tmp/script");
-        fs::write(&file, "#!/no/such/shell\n").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&file, "#!/no/such/shell\n");
         b.args(&["/tmp/script"]);
         let out = b.run();
         assert_ne!(out.status, 0);
@@ -234,8 +231,7 @@ fn start_reports_it_from_a_joined_namespace_too() {
     check(|t| {
         let mut b = t.bundle();
         let file = b.rootfs().join("tmp/script");
-        fs::write(&file, "#!/no/such/shell\n").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&file, "#!/no/such/shell\n");
         b.namespace(json!({"type": "network", "path": "/proc/self/ns/net"}));
         b.namespace(json!({"type": "ipc", "path": "/proc/self/ns/ipc"}));
         let c = b.args(&["/tmp/script"]).create();
@@ -251,8 +247,7 @@ fn start_reports_what_execve_said() {
     check(|t| {
         let mut b = t.bundle();
         let file = b.rootfs().join("tmp/garbage");
-        fs::write(&file, "\0\0garbage").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&file, "\0\0garbage");
         let c = b.args(&["/tmp/garbage"]).create();
         c.verb(&["start"]).fails(&["/tmp/garbage", "exec format error"]);
         c.becomes("stopped");
@@ -402,9 +397,9 @@ fn a_memory_limit_far_too_low() {
         for limit in [4096, 65536] {
             let mut b = t.bundle();
             b.set("/linux/resources/memory", json!({"limit": limit}));
-            let started = Instant::now();
+            let started = Moment::now();
             let message = b.refused(&[]).to_lowercase();
-            assert!(started.elapsed() < patience(Duration::from_secs(10)));
+            started.within(LONG);
             assert!(message.contains("memory") || message.contains("oom"), "{message}");
             // Where the kernel refuses the limit, rather than kill who exceeds it.
             if message.contains("unable to set memory limit") && !is_reference() {
@@ -419,9 +414,9 @@ fn a_pids_limit_that_leaves_no_room() {
     check(|t| {
         let mut b = t.bundle();
         b.set("/linux/resources/pids", json!({"limit": 1})).probe(&["exit", "0"]);
-        let started = Instant::now();
+        let started = Moment::now();
         let out = b.run();
-        assert!(started.elapsed() < patience(Duration::from_secs(10)));
+        started.within(LONG);
         // A runtime that needs no second thread or process may well succeed.
         if out.status != 0 {
             out.complains(&[]);
@@ -457,7 +452,7 @@ fn terminated_in_a_hook() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
             let mut b = t.bundle();
             let marker = t.path("marker");
-            let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 12", marker.display());
+            let script = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", marker.display());
             b.set(
                 "/hooks/createRuntime",
                 json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]}]),

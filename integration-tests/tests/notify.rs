@@ -15,7 +15,7 @@ impl Manager {
     fn new(t: &Case) -> Self {
         let path = t.path("manager");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(patience(LONG))).unwrap();
         Manager { socket, path }
     }
 
@@ -93,7 +93,6 @@ fn run_in_the_foreground() {
         assert_eq!(manager.hears(), "READY=1");
         assert_eq!(manager.hears(), format!("MAINPID={}", call.pid()));
         call.wait_for("ready");
-        std::thread::sleep(Duration::from_millis(100));
         call.signal(libc::SIGTERM);
         call.wait().ok();
         t.nothing_left();
@@ -108,7 +107,7 @@ fn it_ends_before_it_is_ready() {
         let mut b = t.bundle();
         b.probe(&["exit", "3"]);
         let call = b.call(&["run", "-d"], &t.id()).env("NOTIFY_SOCKET", manager.address());
-        call.deadline(Duration::from_secs(5)).run().ok();
+        call.run().ok();
         let id = t.id();
         let out = std::fs::File::create(t.path("out")).unwrap();
         b.call(&["create"], &id).env("NOTIFY_SOCKET", manager.address()).stdout(out).run().ok();
@@ -132,9 +131,9 @@ fn start_holds_nobody_up() {
         for words in [&["pause", &id][..], &["update", "--pids-limit", "50", &id], &["resume", &id]] {
             t.rt(words).ok();
         }
-        let begin = Instant::now();
+        let begin = Moment::now();
         t.rt(&["delete", "--force", &id]).ok();
-        assert!(begin.elapsed() < Duration::from_secs(3));
+        begin.within(PROMPT);
         call.wait().ok();
         t.nothing_left();
     });
@@ -147,11 +146,7 @@ fn what_the_container_sees() {
         let mut b = t.bundle();
         b.set("/process/env/-", "NOTIFY_SOCKET=/elsewhere");
         b.probe(&["facts", "create=/run/notify/mine", "list=/run/notify"]);
-        let out = b
-            .call(&["run"], &t.id())
-            .env("NOTIFY_SOCKET", manager.address())
-            .deadline(Duration::from_secs(5))
-            .run();
+        let out = b.call(&["run"], &t.id()).env("NOTIFY_SOCKET", manager.address()).run();
         let facts = out.ok().facts();
         let mount = mount_at(&facts, "/run/notify").unwrap();
         for option in ["ro", "nosuid", "nodev", "noexec"] {
@@ -250,10 +245,11 @@ fn a_manager_that_hangs() {
         b.probe(&[&["notify"], &talk[..]].concat());
         let call = b.call(&["run"], &t.id()).env("NOTIFY_SOCKET", manager.address()).spawn();
         call.wait_for("ready");
-        let begin = Instant::now();
+        let begin = Moment::now();
         call.signal(libc::SIGTERM);
         call.wait().ok();
-        assert!(begin.elapsed() < patience(Duration::from_secs(8)), "{:?}", begin.elapsed());
+        // It would wait for half a minute for an answer to a barrier.
+        begin.within(Duration::from_secs(20));
         t.nothing_left();
     });
 }
@@ -265,7 +261,7 @@ fn an_abstract_socket() {
         use std::os::linux::net::SocketAddrExt;
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&t.token).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(patience(LONG))).unwrap();
         let manager = Manager { socket, path: PathBuf::from(format!("@{}", t.token)) };
         let mut b = t.bundle();
         b.probe(&["notify", "READY=1"]);

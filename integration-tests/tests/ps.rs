@@ -59,9 +59,7 @@ fn a_stopped_container_has_none() {
         assert_eq!(out.stdout, "null\n");
         assert_eq!(c.verb(&["ps"]).ok().stdout.lines().count(), 1, "the header alone");
         // Also when its cgroup has gone.
-        for dir in t.cgroups().into_iter().rev() {
-            std::fs::remove_dir(dir).unwrap();
-        }
+        t.remove_cgroups();
         assert_eq!(c.verb(&["ps", "-f", "json"]).ok().stdout, "null\n");
     });
 }

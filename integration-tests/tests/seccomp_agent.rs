@@ -6,12 +6,10 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MKDIR: &str = "83";
-/// What an agent may take at most to make a command fail.
-const BOUND: Duration = Duration::from_secs(5);
-
+const BOUND: Duration = Duration::from_secs(20);
 fn notifying(names: &[&str], agent: &Path) -> Value {
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -43,10 +41,10 @@ fn exec(t: &Case, c: &Container, flags: &[&str], words: &[&str]) -> Output {
 
 #[track_caller]
 fn in_time<T>(what: &str, f: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let start = Moment::now();
     let value = f();
-    let limit = patience(BOUND);
-    assert!(start.elapsed() < limit, "{what} took {:?}", start.elapsed());
+    // What an agent may take at most to make a command fail is three seconds; those who cannot go on wait for two minutes.
+    assert!(start.elapsed() < patience(BOUND), "{what} took {:?}", start.elapsed());
     value
 }
 
@@ -94,7 +92,7 @@ fn what_it_is_told() {
 
         let pid_file = t.path("pid");
         let out =
-            exec(t, &c, &["--detach", "--pid-file", pid_file.to_str().unwrap()], &["/bin/sleep", "100"]);
+            exec(t, &c, &["--detach", "--pid-file", pid_file.to_str().unwrap()], &["/bin/sleep", "1000"]);
         out.ok();
         let told = &agent.told(2)[1];
         assert_eq!(told["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());

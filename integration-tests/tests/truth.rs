@@ -28,7 +28,7 @@ impl<'c> Zoo<'c> {
             "creating" => {
                 let (here, go) = (t.path("here"), t.path("go"));
                 let script = format!(
-                    "echo > {}; i=0; while [ ! -e {} ] && [ $i -lt 2000 ]; do sleep 0.01; i=$((i+1)); done",
+                    "echo > {}; i=0; while [ ! -e {} ] && [ $i -lt 100000 ]; do sleep 0.01; i=$((i+1)); done",
                     here.display(),
                     go.display()
                 );
@@ -124,7 +124,7 @@ fn judge(zoo: &Zoo, words: &[&str], status: &str, fate: Fate) {
         }
     };
     let mut now = String::new();
-    within(std::time::Duration::from_secs(5), || {
+    within(LONG, || {
         now = beast.status();
         now == wanted
     });

@@ -153,7 +153,7 @@ mod tests {
         main.proceed(&Program::default()).unwrap();
         line.failed(&Error::new(Kind::Failed, "permission denied"));
         drop(line);
-        let deadline = Deadline::after(std::time::Duration::from_secs(5));
+        let deadline = Deadline::after(std::time::Duration::from_secs(120));
         let patience = Patience { deadline, look: &|| Ok(()) };
         let heard = main.hear("ending", patience, |_| Ok(())).unwrap_err();
         assert_eq!(heard.to_string(), "permission denied");

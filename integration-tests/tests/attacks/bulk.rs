@@ -2,12 +2,13 @@
 
 use super::*;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// As [`Output::complains`], or success; in time either way.
+/// As [`Output::complains`], or success; at little cost of processor time either way, whoever else is at work. What waits
+/// instead of working is ended by the call's deadline.
 #[track_caller]
-fn ok_or_error(out: &Output, begun: Instant, limit: Duration) -> Option<String> {
-    assert!(begun.elapsed() < patience(limit), "{:?}: {out}", begun.elapsed());
+fn ok_or_error(out: &Output, limit: Duration) -> Option<String> {
+    assert!(out.worked < patience(limit), "worked for {:?}: {out}", out.worked);
     bites!(!out.killed && !out.stderr.contains("panic"), "{out}");
     if out.status == 0 { None } else { Some(out.complains(&[])) }
 }
@@ -31,16 +32,9 @@ fn try_config(t: &Case, b: &Bundle, text: &[u8]) -> Option<String> {
     let room = 4 * text.len() as u64 + (96 << 20);
     let limit = if name() == "orlop" { format!("ulimit -v {};", room / 1024) } else { String::new() };
     let script = format!("{limit} exec \"$@\"");
-    // A second, as long as the document is honest in size; where it took longer, somebody else may have had the processor.
+    // A second, as long as the document is honest in size.
     let limit = Duration::from_millis(1500 + text.len() as u64 / 1024);
-    let mut tries = 0..5;
-    loop {
-        let begun = Instant::now();
-        let out = t.call(words).under(["unshare", "-mun", "sh", "-c", &script, "sh"]).run();
-        if begun.elapsed() < patience(limit) || tries.next().is_none() {
-            return ok_or_error(&out, begun, limit);
-        }
-    }
+    ok_or_error(&t.call(words).under(["unshare", "-mun", "sh", "-c", &script, "sh"]).run(), limit)
 }
 
 /// Case 45: every string with a NUL, every number beyond its range, every member twice.
@@ -155,7 +149,6 @@ fn a_hostile_configuration_by_chance() {
 #[test]
 fn cve_2021_43784_bulk() {
     check(|t| {
-        let begun = Instant::now();
         let source = t.folder("source");
         let many = if long() { 5000 } else { 1500 };
         for user in [false, true] {
@@ -170,7 +163,7 @@ fn cve_2021_43784_bulk() {
             }
             b.args(&["/bin/sh", "-c", "grep -c ' /tmp/m[0-9]* ' /proc/self/mountinfo"]);
             let few = ["sh", "-c", "ulimit -S -n 512; exec \"$@\"", "sh"];
-            let out = b.call(&["run"], &t.id()).under(few).deadline(Duration::from_secs(60)).run();
+            let out = b.call(&["run"], &t.id()).under(few).run();
             // Sources that only main may open are held open until init is born.
             if user && out.status != 0 {
                 out.complains(if is_reference() { &[] } else { &["too many open files"] });
@@ -200,7 +193,6 @@ fn cve_2021_43784_bulk() {
             out.complains(&["RLIMIT_CORE"]);
         }
         t.nothing_left();
-        assert!(begun.elapsed() < patience(Duration::from_secs(120)));
     });
 }
 
@@ -226,10 +218,8 @@ fn cve_2026_47262_endless_passwd() {
                 }
             }
             b.set("/process/user", json!({"uid": 1234, "gid": 1234})).probe(&["facts"]);
-            let begun = Instant::now();
-            let call = b.call(&["run"], &t.id()).deadline(Duration::from_secs(10));
-            let out = with_memory(call, 256 << 20).run();
-            if ok_or_error(&out, begun, Duration::from_secs(5)).is_none() {
+            let out = with_memory(b.call(&["run"], &t.id()), 256 << 20).run();
+            if ok_or_error(&out, Duration::from_secs(5)).is_none() {
                 assert!(words(&out.facts()["env"]).contains(&"HOME=/"), "{kind}: {out}");
             }
             t.nothing_left();
@@ -251,7 +241,6 @@ fn copies_without_an_end() {
             b.probe(&["facts", "stat=/data/file"]);
             b
         };
-        let begun = Instant::now();
         let limit = Duration::from_secs(20);
         let b = bundle(&|dir| {
             let mut file = fs::File::create(dir.join("file")).unwrap();
@@ -259,7 +248,7 @@ fn copies_without_an_end() {
             file.set_len(1 << 40).unwrap();
         });
         let out = b.run();
-        if ok_or_error(&out, begun, limit).is_none() {
+        if ok_or_error(&out, limit).is_none() {
             assert_eq!(out.facts()["asked"]["stat=/data/file"]["size"], 1_u64 << 40);
         } else {
             assert!(is_reference(), "{out}");
@@ -269,7 +258,7 @@ fn copies_without_an_end() {
             let mut file = fs::File::create(dir.join("file")).unwrap();
             (0..80).for_each(|_| file.write_all(&block).unwrap());
         });
-        ok_or_error(&b.run(), begun, limit).expect("80 MiB do not fit into 64");
+        ok_or_error(&b.run(), limit).expect("80 MiB do not fit into 64");
         // Deeper than there are descriptors, with a mode that is in the way of who comes back.
         let deep: PathBuf = (0..300).map(|_| "d").collect();
         let mut b = bundle(&|dir| {
@@ -286,7 +275,7 @@ fn copies_without_an_end() {
         b.probe(&["facts", &asked[0], &asked[1], &asked[2]]).remove("/process/rlimits");
         let few = ["sh", "-c", "ulimit -n 100; exec \"$@\"", "sh"];
         let out = b.call(&["run"], &t.id()).under(few).run();
-        if ok_or_error(&out, begun, limit).is_none() {
+        if ok_or_error(&out, limit).is_none() {
             let seen = &out.facts()["asked"];
             assert_eq!(seen[&asked[0]], "leaf");
             assert_eq!(seen[&asked[1]]["mode"], 0o2501);
@@ -325,7 +314,7 @@ fn a_file_server_that_never_answers() {
                     b.user_namespace();
                 }
                 b.bind(&server.dir.join("below"), "/vol", &[]).probe(&["facts"]);
-                calls.push((Instant::now(), b.call(&["create"], &t.id()).spawn()));
+                calls.push((Moment::now(), b.call(&["create"], &t.id()).spawn()));
             }
         }
         // The root itself is there without being asked for.
@@ -348,20 +337,23 @@ fn a_file_server_that_never_answers() {
         b.mount(json!({"destination": "/vol/fuse/inner", "type": "tmpfs", "source": "tmpfs"}));
         let id = t.id();
         let mut call = b.probe(&["facts"]).call(&["create"], &id).spawn();
+        // Whether it waits by then or not: it can be ended.
         std::thread::sleep(Duration::from_millis(500));
         if !call.is_over() {
             call.signal(libc::SIGTERM);
         }
-        let begun = Instant::now();
+        let begun = Moment::now();
         let out = call.wait();
-        assert!(begun.elapsed() < patience(Duration::from_secs(5)) && out.status != 0, "{out}");
+        begun.within(LONG);
+        assert_ne!(out.status, 0, "{out}");
         // What was making it may still be dying.
         until("it is removed", || t.rt(&["delete", "--force", &id]).status == 0);
         until("nothing is left", || !t.root.join(&id).exists());
         for (begun, call) in calls {
             let out = call.wait();
             out.fails(&["has not answered for 10 s", "/mounts/7/source", "below"]);
-            assert!(begun.elapsed() < patience(Duration::from_secs(25)), "{:?}", begun.elapsed());
+            // All else of this test is in there, too; but not what waits for ever.
+            begun.within(LONG * 2);
         }
     });
 }

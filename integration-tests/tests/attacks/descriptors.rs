@@ -31,8 +31,7 @@ fn cve_2024_21626_program_through_a_descriptor() {
         for n in 3..16 {
             let path = format!("/proc/self/fd/{n}");
             let inside = format!("{path}/bin/true");
-            fs::write(&script, format!("#!{path}\n")).unwrap();
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            executable(&script, format!("#!{path}\n"));
             for program in [path.as_str(), &inside, "/tmp/script"] {
                 b.args(&[program]);
                 let call = b
@@ -94,17 +93,13 @@ fn program_that_says(word: &str, interpreter: Option<&str>) -> Vec<u8> {
 #[test]
 fn cve_2024_21626_loader_through_a_descriptor() {
     check(|t| {
-        let executable = |at: &Path, text: &[u8]| {
-            fs::write(at, text).unwrap();
-            fs::set_permissions(at, fs::Permissions::from_mode(0o755)).unwrap();
-        };
         let outside = t.path("loader");
-        executable(&outside, &program_that_says("ESCAPED", None));
+        executable(&outside, program_that_says("ESCAPED", None));
         let mut b = t.bundle();
         b.writable().capabilities(&["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         b.args(&["/tmp/program"]);
         let (own, program) = (b.rootfs().join("tmp/loader"), b.rootfs().join("tmp/program"));
-        executable(&own, &program_that_says("LOADED", None));
+        executable(&own, program_that_says("LOADED", None));
         let mut container = t.bundle();
         container.writable();
         let c = container.up(&["wait"]);
@@ -120,7 +115,7 @@ fn cve_2024_21626_loader_through_a_descriptor() {
                 call.pass(13, fs::File::open(&outside).unwrap()).run()
             })
         };
-        fs::copy(&own, container.rootfs().join("tmp/loader")).unwrap();
+        copy_executable(&own, &container.rootfs().join("tmp/loader"));
         // So that a loader that was reached would be seen.
         for out in try_loader("/tmp/loader") {
             assert_eq!(out.ok().stdout, "LOADED");
@@ -158,8 +153,7 @@ fn cve_2019_5736_the_runtimes_own_program() {
         let before = sum(t.program("sha256sum", &[binary.to_str().unwrap()]).ok());
         let mut b = t.bundle();
         let script = b.rootfs().join("tmp/evil");
-        fs::write(&script, "#!/proc/self/exe\n").unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&script, "#!/proc/self/exe\n");
         b.writable().capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
         for program in ["/proc/self/exe", "/tmp/evil"] {
             b.args(&[program]);

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Exchanges two names until it is dropped: renameat2(2).
 pub struct Swap {
@@ -106,7 +106,7 @@ fn doors(t: &Case, below: &[(&str, bool)], calls: &str, rounds: std::ops::Range<
         if round % 4 == 3 {
             call = widened(call, calls);
         }
-        let out = call.deadline(Duration::from_secs(60)).run();
+        let out = call.run();
         if out.status != 0 && !is_reference() {
             out.complains(&[]);
         }
@@ -161,7 +161,7 @@ fn cve_2025_52881_sysctl_redirected() {
             if round % 4 == 3 {
                 call = widened(call, "mount,move_mount,openat,openat2");
             }
-            let out = call.deadline(Duration::from_secs(60)).run();
+            let out = call.run();
             let decoy = fs::read_to_string(decoys.join(name)).unwrap();
             bites!(decoy.is_empty(), "the decoy was written: {decoy:?}");
             if out.status == 0 {
@@ -197,7 +197,7 @@ fn cve_2025_52881_proc_swapped() {
             if wide {
                 call = widened(call, "mount,move_mount,openat,openat2");
             }
-            let out = call.deadline(Duration::from_secs(60)).run();
+            let out = call.run();
             let decoy = fs::read_to_string(decoys.join(plain)).unwrap();
             bites!(decoy.is_empty(), "the decoy was written: {decoy:?}");
             if out.status == 0 {
@@ -241,7 +241,7 @@ fn a_storm_of_renames() {
             for _ in 0..4 {
                 b.mount(json!({"destination": "/vol/way", "type": "tmpfs", "source": "tmpfs"}));
             }
-            let begun = Instant::now();
+            let begun = Moment::now();
             let out = b.run();
             if out.status != 0 {
                 assert!(
@@ -250,7 +250,7 @@ fn a_storm_of_renames() {
                 );
                 failed += 1;
             }
-            assert!(begun.elapsed() < patience(Duration::from_secs(5)), "{:?}", begun.elapsed());
+            begun.within(LONG);
         }
         assert!(failed * 500 <= count, "{failed} of {count} failed");
     });
