@@ -18,10 +18,11 @@ pub struct Swap {
 impl Swap {
     pub fn of(a: &Path, b: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (a, b, until) = (c(a), c(b), stop.clone());
+        let (a, b, over) = (c(a), c(b), stop.clone());
+        let (begin, begun) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut times = 0;
-            while !until.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 // SAFETY: two NUL-terminated paths.
                 let r = unsafe {
                     libc::renameat2(
@@ -34,6 +35,9 @@ impl Swap {
                 };
                 assert_eq!(r, 0, "renameat2: {}", std::io::Error::last_os_error());
                 times += 1;
+                if times == 101 {
+                    begin.send(()).expect("somebody waits");
+                }
                 // Long enough in one state to be taken for it, short enough for any window; an odd number, so that it is now
                 // the one state and now the other.
                 if times % 63 == 0 {
@@ -42,6 +46,8 @@ impl Swap {
             }
             times
         });
+        // It is at work before anybody tries what it disturbs.
+        begun.recv().expect("names that can be swapped");
         Swap { stop, thread: Some(thread) }
     }
 }
@@ -350,8 +356,8 @@ fn cve_2019_18837_random_links() {
 fn nothing_spreads_to_the_host() {
     check(|t| {
         let volume = t.folder("volume");
-        // What is gone afterwards may be another test's, whose directory was removed.
-        let script = "table() { cut -d' ' -f 3-5 /proc/self/mountinfo | sort; }; table >$0.before; \"$@\"; status=$?; \
+        // A host of its own, to which nothing comes from ours: what is new there is the container's.
+        let script = "mount --make-rshared /; table() { cut -d' ' -f 3-5 /proc/self/mountinfo | sort; }; table >$0.before; \"$@\"; status=$?; \
             table >$0.after; comm -13 $0.before $0.after | grep . && exit 77; exit $status";
         for propagation in
             ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"]
@@ -370,7 +376,7 @@ fn nothing_spreads_to_the_host() {
                 let tables = t.path("tables");
                 let call = b.call(&["run"], &t.id());
                 let out = call
-                    .under(["unshare", "-m", "--propagation", "shared", "sh", "-c", script, text(&tables)])
+                    .under(["unshare", "-m", "--propagation", "private", "sh", "-c", script, text(&tables)])
                     .run();
                 bites!(out.status != 77, "{propagation}: a mount has spread to the host: {out}");
                 // A payload whose mounts are refused has not shown much.
