@@ -162,6 +162,10 @@ impl Call {
                 for interrupt in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
                     libc::signal(interrupt, libc::SIG_DFL);
                 }
+                // As from a shell, whoever started the tests: one that runs in the background ignores interrupts.
+                for signal in 1..libc::SIGRTMIN() {
+                    libc::signal(signal, libc::SIG_DFL);
+                }
                 if lead {
                     libc::setsid();
                     libc::ioctl(0, libc::TIOCSCTTY, 0);
