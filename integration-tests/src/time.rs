@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What must come some time: a state, a line of output, a file.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -15,21 +15,20 @@ pub const PROMPT: Duration = Duration::from_secs(8);
 
 const TICK: Duration = Duration::from_millis(5);
 
-/// Microseconds, counted by a thread that sleeps for most of the time: where it sleeps much longer than it asked for, all
-/// others have, too.
+/// Microseconds, counted by a thread that sleeps all the time: where it sleeps longer than it asked for, for want of a
+/// processor or of the whole machine, so have all others.
 static CLOCK: LazyLock<&AtomicU64> = LazyLock::new(|| {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     std::thread::spawn(|| {
         loop {
-            let begin = Instant::now();
             std::thread::sleep(TICK);
-            COUNT.fetch_add(begin.elapsed().min(TICK * 4).as_micros() as u64, Ordering::Relaxed);
+            COUNT.fetch_add(TICK.as_micros() as u64, Ordering::Relaxed);
         }
     });
     &COUNT
 });
 
-/// As [`Instant`], by the clock that stands still when this process does: for upper bounds.
+/// As [`std::time::Instant`], by the clock that stands still when this process does: for upper bounds.
 #[derive(Clone, Copy)]
 pub struct Moment(Duration);
 

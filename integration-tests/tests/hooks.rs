@@ -298,7 +298,7 @@ fn a_hook_that_hangs_is_ended_at_its_timeout() {
             );
             let started = Moment::now();
             b.refused(&[kind, "hook #0", "timeout", "1"]);
-            started.within(PROMPT);
+            started.within(LONG);
         }
     });
 }
@@ -313,7 +313,7 @@ fn a_start_container_hook_that_hangs_is_ended_too() {
         );
         let started = Moment::now();
         b.refused(&["startContainer", "hook #0"]);
-        started.within(PROMPT);
+        started.within(LONG);
     });
 }
 
