@@ -120,6 +120,14 @@ impl Dir {
         fs::read_value_at(self.fd()?, file)
     }
 
+    /// As [`Dir::read`], where nothing else of the directory is wanted.
+    pub fn read_alone(&self, file: &str) -> sys::Result<String> {
+        match self.opened() {
+            Some(fd) => fs::read_value_at(fd, file),
+            None => fs::read_value_at(AT_FDCWD, self.path().join(file)),
+        }
+    }
+
     /// A file of any length.
     pub fn read_all(&self, file: &str) -> sys::Result<String> {
         let fd = fs::openat(self.fd()?, file, OFlag::O_RDONLY | OFlag::O_NOFOLLOW, 0)?;

@@ -120,6 +120,20 @@ pub struct Record {
     pub tolerant: bool,
 }
 
+impl Record {
+    /// As [`Cgroup::is_frozen`], with no more of it than that takes. False where it cannot be told.
+    pub fn is_frozen(&self) -> bool {
+        let freezer = self.v1.iter().find(|m| m.controllers.iter().any(|c| c == "freezer"));
+        let (v1, v2) = match freezer {
+            Some(m) => (vec![m.clone()], None),
+            None if self.v1.is_empty() => (Vec::new(), self.v2.clone()),
+            None => return false,
+        };
+        let part = Self { owner: Owner::Us, v1, v2, tolerant: self.tolerant };
+        Cgroup::from_record(&part).is_ok_and(|c| c.is_frozen().unwrap_or(false))
+    }
+}
+
 /// One hierarchy as a mount of type `cgroup` on v1 shows it in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {

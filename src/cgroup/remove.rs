@@ -20,7 +20,12 @@ impl Cgroup {
             return false;
         }
         let _t = crate::trace::span("remove the first cgroup");
-        self.main_dir().is_some_and(|d| fs::rmdirat(fs::AT_FDCWD, d.path()).is_ok())
+        let Some(dir) = self.main_dir() else { return false };
+        let gone = fs::rmdirat(fs::AT_FDCWD, dir.path()).is_ok();
+        if gone {
+            dir.set_absent();
+        }
+        gone
     }
 
     /// Removes it with all cgroups below. Processes that are dying are waited for, ten seconds at most. Every

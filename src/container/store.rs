@@ -9,7 +9,6 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use super::id::Id;
 use super::record::Record;
 use super::status::{self, Status};
-use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, OnSys, Result, compat};
 use crate::sys::fs::{self, OFlag, Resolve};
 use crate::sys::process::Deadline;
@@ -271,8 +270,7 @@ impl Entry {
 
     /// For who asks about many containers: with the id of this boot.
     pub fn status_in(&self, record: &Record, this_boot: &str) -> Status {
-        let frozen = || Cgroup::from_record(&record.cgroup).is_ok_and(|c| c.is_frozen().unwrap_or(false));
-        status::derive(record, this_boot, || self.gate_present(), frozen)
+        status::derive(record, this_boot, || self.gate_present(), || record.cgroup.is_frozen())
     }
 
     /// The notification socket's.

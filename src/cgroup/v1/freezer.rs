@@ -88,7 +88,7 @@ pub fn is_frozen(dir: &Dir) -> Result<bool> {
     // On its way to either state: wait for a stable one, but not for ever, as a process in the kernel's hands may
     // hold it up.
     for _ in 0..200 {
-        match gone(dir.read(STATE), STATE)?.as_deref() {
+        match gone(dir.read_alone(STATE), STATE)?.as_deref() {
             Some("FREEZING") => std::thread::sleep(Duration::from_millis(1)),
             Some("FROZEN") => break,
             _ => return Ok(false),
