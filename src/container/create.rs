@@ -20,6 +20,7 @@ use crate::launch::notify::{self, Proxy};
 use crate::launch::{self, Launched};
 use crate::log::Log;
 use crate::plan::{self, Options};
+use crate::seal;
 use crate::spec::{self, rules};
 use crate::sys::process::{self, Child};
 use crate::sys::{fd, fs, ns, socket};
@@ -366,6 +367,13 @@ impl launch::Meanwhile for Meanwhile<'_, '_> {
         self.record.creator = None;
         self.aside = Some(self.creation.entry.write_aside(self.record)?);
         Ok(())
+    }
+
+    /// Who stays with the container has a better moment.
+    fn idle(&mut self) {
+        if !self.creation.request.foreground {
+            seal::settle();
+        }
     }
 }
 

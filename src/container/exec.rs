@@ -18,6 +18,7 @@ use crate::launch::seccomp;
 use crate::log::Log;
 use crate::plan::join;
 use crate::plan::seccomp::Notify;
+use crate::seal;
 use crate::spec::{self, rules};
 use crate::sys::cred::{self, Caps};
 use crate::sys::process::{self, Deadline};
@@ -77,6 +78,7 @@ pub fn exec(entry: &Entry, request: &Request, log: &Log) -> Result<i32> {
         subs: &subs,
         init: pid,
         may_be_frozen: request.ignore_paused,
+        detached: request.detach,
         rdt: record.rdt.as_ref(),
     };
     let joined = launch::join(plan, &target, log).within("unable to start container process")?;
@@ -275,7 +277,10 @@ fn begin(
         create::write_pid_file(path, child.pid())?;
     }
     match relay {
-        Some(relay) => Ok(relay.wait(child)?.status()),
+        Some(relay) => {
+            seal::settle();
+            Ok(relay.wait(child)?.status())
+        }
         None => {
             child.let_go();
             Ok(0)

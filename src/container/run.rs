@@ -10,6 +10,7 @@ use crate::error::{Context, Error, OnSys, Result};
 use crate::handshake::Patience;
 use crate::launch::relay::Relay;
 use crate::log::Log;
+use crate::seal;
 use crate::sys::process::{self, Deadline, Exit};
 use crate::trace::span;
 
@@ -58,6 +59,7 @@ pub fn run(
     }
     let exit = {
         let _t = span("the container runs");
+        seal::settle();
         relay.wait(child)?
     };
     if !options.keep {

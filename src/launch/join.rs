@@ -24,6 +24,8 @@ pub struct Target<'a> {
     pub init: i32,
     /// A frozen cgroup holds the process until it is thawed.
     pub may_be_frozen: bool,
+    /// Nobody stays with the process.
+    pub detached: bool,
     pub rdt: Option<&'a rdt::Record>,
 }
 
@@ -118,8 +120,10 @@ fn enter(plan: &Plan, entrance: &Entrance, target: &Target<'_>, log: &Log) -> Re
     } else {
         adopt(stage, &report, &mut link, target, patience, &mut console)?
     };
-    // The process enters the container meanwhile.
-    crate::seal::settle();
+    // The process enters the container meanwhile. Who stays with it has a better moment.
+    if target.detached {
+        crate::seal::settle();
+    }
     let listener = match expect(&mut link, Phase::Ready, "preparing the program", patience, &mut console) {
         Err(e) if e.kind() == Kind::Died => return Err(died(e, target.cgroup)),
         r => r?,

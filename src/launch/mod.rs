@@ -58,6 +58,8 @@ pub trait Meanwhile {
     fn make_cgroup(&mut self) -> Result<()>;
     /// Init is there, and for a while nothing waits for main.
     fn prepare(&mut self, pid: i32) -> Result<()>;
+    /// The same, once more: init enters its root.
+    fn idle(&mut self);
 }
 
 pub fn launch(
@@ -161,8 +163,7 @@ fn converse(
     if !main.ahead {
         link.proceed(&filter.program)?;
     }
-    // Init enters its root meanwhile.
-    crate::seal::settle();
+    meanwhile.idle();
     let listener = ready(link, &mut console)?;
     if let Some(agent) = &filter.agent {
         let number =
