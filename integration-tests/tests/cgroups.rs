@@ -582,28 +582,97 @@ fn little_memory() {
     });
 }
 
-/// The limit of a pod, that is of the cgroup above, kills as well, and that is said too.
+/// Of a pod, that is of the cgroup above, and of swap with it.
+fn limit_pod(t: &Case, bytes: u64) -> bool {
+    let (controller, limit, swap) = match unified() {
+        true => ("", "memory.max", "memory.swap.max"),
+        false => ("memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+    };
+    let pod = Path::new(TOP).join(controller).join(&t.token);
+    let _ = fs::create_dir(&pod);
+    let both = unified() || fs::read_to_string(pod.join(swap)).is_ok();
+    let bytes = bytes.to_string();
+    let write = |file: &str, value: &str| fs::write(pod.join(file), value).is_ok();
+    // Version 1: swap's may not be the smaller of the two, at no time.
+    let first = write(limit, &bytes);
+    let second = both && write(swap, if unified() { "0" } else { &bytes });
+    first || (second && write(limit, &bytes))
+}
+
+fn remove_pod(t: &Case) {
+    assert!(t.cgroups().iter().all(|d| !d.ends_with("box")), "{:?}", t.cgroups());
+    t.remove_cgroups();
+    t.nothing_left();
+}
+
+/// The limit of a pod kills as well, and that is said too, before anybody takes the container for created: what does not
+/// hold the smallest program (100 KiB) is no less an error than what does not hold us.
 #[test]
 fn little_memory_above() {
     check(|t| {
-        let controller = if unified() { "" } else { "memory" };
-        let (limit, swap) = if unified() {
-            ("memory.max", "memory.swap.max")
-        } else {
-            ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
-        };
-        let pod = Path::new(TOP).join(controller).join(&t.token);
-        fs::create_dir(&pod).unwrap();
-        fs::write(pod.join(limit), "65536").unwrap();
-        let _ = fs::write(pod.join(swap), if unified() { "0" } else { "65536" });
-        let mut b = t.bundle();
-        b.set("/linux/cgroupsPath", format!("/{}/box", t.token)).args(&["/bin/true"]);
-        // Said without a limit of its own in the configuration.
-        b.remove("/linux/resources/memory");
-        b.run().fails(&["OOM-killed", "memory limit"]);
-        assert!(t.cgroups().iter().all(|d| !d.ends_with("box")), "{:?}", t.cgroups());
-        t.remove_cgroups();
-        t.nothing_left();
+        // Said without a limit of its own in the configuration, and with one that is larger.
+        for (kib, own, verb) in [(64, 0, "run"), (64, 64, "create"), (100, 64, "run"), (100, 0, "create")] {
+            // Each time a new one: cgroups that are gone may be charged to it for a while.
+            assert!(limit_pod(t, kib << 10));
+            let mut b = t.bundle();
+            b.set("/linux/cgroupsPath", format!("/{}/box", t.token)).args(&["/bin/true"]);
+            b.remove("/linux/resources/memory");
+            if own > 0 {
+                b.set("/linux/resources/memory", json!({"limit": own << 20}));
+            }
+            let said = b.call(&[verb], &t.id()).run().fails(&["memory limit too low?"]);
+            if !is_reference() {
+                let file = if unified() { "memory.max" } else { "memory.limit_in_bytes" };
+                let named = format!("{}/{file} is {}", t.token, kib << 10);
+                assert!(said.contains(&named), "{named:?} should be in {said}");
+            }
+            remove_pod(t);
+        }
+    });
+}
+
+/// A pod's limit that is lowered to what a waiting container uses leaves nothing for a program: `start` says so, or the
+/// program is there. On version 2 the kernel kills at once, and that is told of a container that cannot be started.
+#[test]
+fn memory_that_shrinks_before_the_start() {
+    check(|t| {
+        for _ in 0..2 {
+            assert!(limit_pod(t, 64 << 20));
+            let mut b = t.bundle();
+            b.set("/linux/cgroupsPath", format!("/{}/box", t.token)).args(&["/bin/true"]);
+            b.remove("/linux/resources/memory");
+            let c = b.create();
+            let pid = c.adopt();
+            if unified() {
+                assert!(limit_pod(t, 4096));
+                c.becomes("stopped");
+            } else {
+                // As low as the kernel allows, which a try or two make take back what it can.
+                assert!(!limit_pod(t, 4096) && !limit_pod(t, 4096), "it uses nothing");
+                let pod = Path::new(TOP).join("memory").join(&t.token);
+                let used: u64 =
+                    fs::read_to_string(pod.join("memory.usage_in_bytes")).unwrap().trim().parse().unwrap();
+                let pages = used / 4096..16384;
+                assert!(pages.into_iter().any(|n| limit_pod(t, n * 4096)), "no limit is taken");
+            }
+            let out = c.verb(&["start"]);
+            c.becomes("stopped");
+            // PF_FORKNOEXEC of proc_pid_stat(5) is there until a program is executed.
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let flags: u64 =
+                stat.rsplit(')').next().unwrap().split_whitespace().nth(6).unwrap().parse().unwrap();
+            c.delete();
+            assert!(matches!(c.reap(pid), 0 | 137));
+            remove_pod(t);
+            if unified() {
+                let said = out.fails(&["cannot start a container that has stopped"]);
+                assert!(is_reference() || said.contains("OOM-killed"), "{said}");
+            } else if out.status == 0 {
+                assert!(flags & 0x40 == 0, "start was satisfied without a program:\n{stat}\n{out}");
+            } else {
+                out.fails(&["OOM-killed", "memory limit too low?", &t.token]);
+            }
+        }
     });
 }
 

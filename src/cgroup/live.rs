@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use oci_spec::runtime::LinuxResources;
+
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::Errno;
 use crate::sys::process::Pid;
@@ -77,6 +79,26 @@ impl Cgroup {
             Tree::V1(h) => h.dir("memory").map(facts::v1).unwrap_or_default(),
             Tree::V2(t) => t.dir().map(facts::v2).unwrap_or_default(),
             Tree::None => MemoryFacts::default(),
+        }
+    }
+
+    /// May there be too little memory to execute anything? By these limits, or that of the cgroup above: a pod's.
+    pub fn is_tight(&self, r: Option<&LinuxResources>) -> bool {
+        let own = r.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit());
+        own.and_then(|l| u64::try_from(l).ok()).is_some_and(|l| l > 0 && l < facts::TIGHT)
+            || self.memory_dir().is_some_and(|(dir, file)| facts::is_tight_above(dir, file))
+    }
+
+    /// By which file its memory is limited most, how far, and whether that is another cgroup's.
+    pub fn smallest_memory_limit(&self) -> Option<(PathBuf, u64, bool)> {
+        self.memory_dir().and_then(|(dir, file)| facts::smallest_limit(dir, file))
+    }
+
+    fn memory_dir(&self) -> Option<(&Dir, &'static str)> {
+        match &self.tree {
+            Tree::V1(h) => h.dir("memory").map(|dir| (dir, facts::V1_LIMIT)),
+            Tree::V2(t) => t.dir().map(|dir| (dir, facts::V2_LIMIT)),
+            Tree::None => None,
         }
     }
 

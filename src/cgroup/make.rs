@@ -28,6 +28,17 @@ impl Cgroup {
             Tree::V2(t) => t.create(r),
             Tree::None => Ok(()),
         }
+        .map_err(|e| self.explain_no_memory(e))
+    }
+
+    /// What the kernel needs to make a cgroup is charged to the one above.
+    fn explain_no_memory(&self, e: Error) -> Error {
+        match self.smallest_memory_limit() {
+            Some((file, limit, true)) if e.errno() == Some(Errno::ENOMEM) => {
+                e.hint(format!("memory limit too low? {} is {limit}", file.display()))
+            }
+            _ => e,
+        }
     }
 
     /// Are refusals no errors that an ordinary user meets, or root of a user namespace?

@@ -78,6 +78,7 @@ fn begin(mut created: Created, log: &Log) -> Result<Created> {
     let look = || cgroup.as_ref().map_or(Ok(()), Cgroup::check_not_frozen_above);
     let patience = Patience { deadline: Deadline::never(), look: &look };
     let started = start::wait_for_exec(&mut created.link, patience)
+        .and_then(|()| cgroup.as_ref().map_or(Ok(()), |c| start::check_executed(&created.record, c)))
         .within("unable to start container process")
         .and_then(|()| start::run_poststart(&created.record, &created.poststart, log));
     match started {

@@ -26,7 +26,7 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
     let record = entry.record()?;
     match entry.status(&record) {
         Status::Created => {}
-        Status::Stopped => return wrong("cannot start a container that has stopped"),
+        Status::Stopped => return stopped(&record),
         Status::Running => return wrong("cannot start an already running container"),
         s => return wrong(format!("cannot start a container in the {s} state")),
     }
@@ -48,14 +48,16 @@ pub fn start(entry: &Entry, log: &Log) -> Result<()> {
         .on("open", entry.path().join(GATE).display())?;
     fs::unlinkat(entry.dir(), GATE).on("remove", entry.path().join(GATE).display())?;
     let knock = match socket::connect_to(&gate) {
-        Err(Errno::ECONNREFUSED) => return wrong("cannot start a container that has stopped"),
+        Err(Errno::ECONNREFUSED) => return stopped(&record),
         r => r.on("connect to", "the container's init")?,
     };
     let deadline = patience.map_or(Deadline::never(), Deadline::after);
     let mut link = Main::over(knock);
     let cgroup = Cgroup::from_record(&record.cgroup)?;
     let patience = Patience { deadline, look: &|| cgroup.check_not_frozen_above() };
-    wait_for_exec(&mut link, patience).within("unable to start container process")?;
+    wait_for_exec(&mut link, patience)
+        .and_then(|()| check_executed(&record, &cgroup))
+        .within("unable to start container process")?;
     poststart(&record, hooks.and_then(|h| h.poststart().as_ref()), log)?;
     match notify {
         Some(proxy) => wait_until_ready(entry, &record, proxy, log),
@@ -76,12 +78,24 @@ fn wait_until_ready(entry: &Entry, record: &Record, mut proxy: Proxy, log: &Log)
     }
 }
 
+/// Its init ended before its program did, or with it.
+fn stopped(record: &Record) -> Result<()> {
+    let e = Error::new(Kind::WrongState, "cannot start a container that has stopped");
+    let killed = Cgroup::from_record(&record.cgroup)?.oom_killed()?;
+    Err(if killed { e.hint("its init was OOM-killed (memory limit too low?)") } else { e })
+}
+
+/// [`launch::check_executed`], of the container's init.
+pub fn check_executed(record: &Record, cgroup: &Cgroup) -> Result<()> {
+    record.init.map_or(Ok(()), |init| launch::check_executed(init.pid, init.start_time, cgroup))
+}
+
 fn wrong<T>(text: impl Into<std::borrow::Cow<'static, str>>) -> Result<T> {
     Err(Error::new(Kind::WrongState, text))
 }
 
 /// End of file is success: the connection closed when the program was executed. So is init's death by a signal from
-/// outside: the container ran into its end.
+/// outside: the container ran into its end. Its death for want of memory is [`check_executed`]'s to tell.
 pub fn wait_for_exec(link: &mut Main, patience: Patience<'_>) -> Result<()> {
     let _t = crate::trace::span("wait for execve");
     match link.hear("executing the program", patience, |_| Ok(()))? {

@@ -104,10 +104,11 @@ impl<'a> Child<'a, Born> {
         // No filter is there yet that could keep more than read(2) from us.
         let (frame, fds) = socket::receive_all(&self.line.0, MAX_FRAME).on("read", "the handshake")?;
         let body = self.line.expect(Tag::Go, &frame)?;
-        let (pid, there) =
-            body.split_first_chunk::<4>().ok_or_else(|| Error::bug("handshake: go without a pid"))?;
-        let sent = Sent { there: there.iter().map(|b| *b != 0).collect(), fds };
-        Ok((self.line.phase(), i32::from_ne_bytes(*pid), sent))
+        let ([a, b, c, d, tight], there) =
+            body.split_first_chunk::<5>().ok_or_else(|| Error::bug("handshake: go without a pid"))?;
+        let there = there.iter().map(|b| *b != 0).collect();
+        let sent = Sent { tight: *tight != 0, there, fds };
+        Ok((self.line.phase(), i32::from_ne_bytes([*a, *b, *c, *d]), sent))
     }
 }
 

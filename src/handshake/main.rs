@@ -63,6 +63,7 @@ impl Main {
     /// `kept`: of what init was promised, what there is, by descriptor.
     pub fn go(&self, pid: i32, kept: &Sent) -> Result<()> {
         let mut body = pid.to_ne_bytes().to_vec();
+        body.push(kept.tight.into());
         body.extend(kept.there.iter().map(|b| u8::from(*b)));
         match socket::send_all_of(&self.fd, &frame(Tag::Go, &body), &kept.fds) {
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),

@@ -68,6 +68,8 @@ const NEW_LISTENER: u32 = crate::sys::seccomp::NEW_LISTENER;
 /// What goes with the first word: which of all that was promised is there, and the descriptors of those.
 #[derive(Debug, Default)]
 pub struct Sent {
+    /// There may be too little memory to execute a program: to be found out before init is ready.
+    pub tight: bool,
     pub there: Vec<bool>,
     pub fds: Vec<OwnedFd>,
 }
@@ -156,8 +158,9 @@ mod tests {
     fn the_first_word_brings_descriptors() {
         let (main, line) = line().unwrap();
         let (one, other) = crate::sys::socket::pair().unwrap();
-        main.go(77, &Sent { there: vec![true, false, true], fds: vec![one, other] }).unwrap();
+        main.go(77, &Sent { tight: true, there: vec![true, false, true], fds: vec![one, other] }).unwrap();
         let (_, pid, sent) = line.born().wait_for_go().unwrap();
+        assert!(sent.tight);
         assert_eq!((pid, sent.there.as_slice(), sent.fds.len()), (77, &[true, false, true][..], 2));
         // They are the pair's ends.
         crate::sys::fs::write_once(&sent.fds[0], b"x").unwrap();

@@ -130,6 +130,23 @@ fn home_of(root: &Root, uid: u32) -> Option<Vec<u8>> {
     })
 }
 
+/// Uses as much memory as the smallest program needs beside what we do, and gives it back. What we use is mostly charged to
+/// who cloned us, so that a limit which admits us may not admit a program: then the kernel kills us here, where main hears
+/// of it, and not a container that counts as started.
+pub fn ask_for_room() {
+    /// A static program runs in 160 KiB, of which an init that waits has 70 to 90.
+    const ROOM: usize = 96 << 10;
+    /// As large as what the C library maps alone and gives back at once: memory that was kept until execve(2) was still
+    /// charged after it, where that was another processor's to do.
+    const MAPPED: usize = 256 << 10;
+    let mut room: Vec<u8> = Vec::new();
+    // RLIMIT_AS is the program's to be refused by.
+    if room.try_reserve_exact(MAPPED).is_ok() {
+        room.resize(ROOM, 1);
+        std::hint::black_box(&room);
+    }
+}
+
 /// execve(2). Comes back only with the reason.
 pub fn replace(file: &CString, program: &Program, env: &[CString]) -> Error {
     let e = process::exec(file, &program.argv, env);

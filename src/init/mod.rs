@@ -122,6 +122,7 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
         let _t = span("wait for go");
         line.born().wait_for_go()?
     };
+    let tight = sent.tight;
     if let Some(promise) = promise {
         let _t = span("enter cgroups");
         beside::take(promise, sent, &mut rootfs.mounts)?;
@@ -186,6 +187,9 @@ fn become_container(plan: ForInit, line: &Line, starter: &mut Starter) -> Result
     fds::fence(&keep)?;
     process::die_with_parent(0).map_err(|e| Error::sys("clear", "parent-death signal", e))?;
     drop(t);
+    if tight {
+        exec::ask_for_room();
+    }
     // Its agent is told of it before the container is created.
     let listener = if filter.listens() { seccomp::load(&filter)? } else { None };
     {

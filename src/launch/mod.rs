@@ -23,7 +23,7 @@ pub mod rdt;
 pub mod relay;
 pub mod seccomp;
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use oci_spec::runtime::LinuxResources;
@@ -121,6 +121,7 @@ fn converse(
     if main.copies {
         limits()?;
     }
+    sent.tight = cgroup.is_tight(resources);
     link.go(pid, &sent)?;
     drop(sent);
     let restrict = || {
@@ -350,25 +351,51 @@ fn explain(e: Error, mut child: Child, cgroup: &Cgroup, resources: Option<&Linux
     }
     let exit = child.end();
     let limit = resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|l| *l > 0);
-    const NEED: &str = "the runtime itself needs less than 1 MiB to start a program";
-    match (limit, cgroup.oom_killed().unwrap_or(false)) {
-        (Some(limit), true) => Error::new(
-            Kind::Failed,
-            format!("container init was OOM-killed (memory limit too low?): limit is {limit} bytes"),
-        )
-        .pointer("/linux/resources/memory/limit")
-        .hint(format!("raise the memory limit; {NEED}")),
-        // The limit of a pod or a slice that the container is a part of.
-        (None, true) if matches!(exit, Ok(Exit::Signal(9))) => {
-            let above =
-                "container init was OOM-killed (memory limit too low?) by a limit above its own cgroup";
-            Error::new(Kind::Failed, above)
-                .hint(format!("raise the memory limit of its pod or slice; {NEED}"))
-        }
-        _ => match exit {
-            Ok(Exit::Signal(s)) => e.hint(format!("it was killed by signal {s}")),
-            Ok(Exit::Code(n)) => e.hint(format!("it ended with status {n}")),
-            Err(_) => e,
-        },
+    if cgroup.oom_killed().unwrap_or(false) && (limit.is_some() || matches!(exit, Ok(Exit::Signal(9)))) {
+        return out_of_memory(cgroup, limit);
     }
+    match exit {
+        Ok(Exit::Signal(s)) => e.hint(format!("it was killed by signal {s}")),
+        Ok(Exit::Code(n)) => e.hint(format!("it ended with status {n}")),
+        Err(_) => e,
+    }
+}
+
+/// Of an init that the kernel has killed before its program was there. `configured`: its own limit, as it was written.
+fn out_of_memory(cgroup: &Cgroup, configured: Option<i64>) -> Error {
+    const WHAT: &str = "container init was OOM-killed (memory limit too low?)";
+    const NEED: &str = "the runtime itself needs less than 1 MiB to start a program";
+    let own = match (cgroup.smallest_memory_limit(), configured) {
+        (Some((file, limit, true)), _) => {
+            let text = format!("{WHAT} by a limit above its own cgroup: {} is {limit}", file.display());
+            return Error::new(Kind::Failed, text)
+                .hint(format!("raise the memory limit of its pod or slice; {NEED}"));
+        }
+        (_, Some(limit)) => limit.to_string(),
+        (Some((_, limit, false)), None) => limit.to_string(),
+        (None, None) => {
+            return Error::new(Kind::Failed, WHAT)
+                .hint("no cgroup limits its memory: the machine has none left");
+        }
+    };
+    Error::new(Kind::Failed, format!("{WHAT}: limit is {own} bytes"))
+        .pointer("/linux/resources/memory/limit")
+        .hint(format!("raise the memory limit; {NEED}"))
+}
+
+/// The connection has ended: because the program is executed, which closes it, or because the kernel has taken init's
+/// memory for want of more. A death by anybody else's hand is no failure of the start: the container ran into its end.
+pub fn check_executed(pid: i32, start_time: u64, cgroup: &Cgroup) -> Result<()> {
+    if process::has_memory(pid) || process::has_executed(pid, start_time) {
+        return Ok(());
+    }
+    if !cgroup.oom_killed()? {
+        return Ok(());
+    }
+    // Whoever asks after us is to find it ended.
+    if let Ok(init) = process::pidfd_open(pid) {
+        process::poll_read(&[init.as_fd()], Deadline::after(Duration::from_secs(1)))
+            .on("wait for", "the container's init")?;
+    }
+    Err(out_of_memory(cgroup, None))
 }

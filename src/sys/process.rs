@@ -379,13 +379,17 @@ pub fn set_personality(domain: u64) -> Result<()> {
 /// The letter is `Z` only for a process that has ended whole: a first thread that has ended while others go on is told
 /// as sleeping, for that process lives.
 pub fn stat(pid: Pid) -> Result<(char, u64)> {
+    let stat = stat_of(pid)?;
+    let state = if stat.state == 'Z' && stat.num_threads > 1 { 'S' } else { stat.state };
+    Ok((state, stat.starttime))
+}
+
+fn stat_of(pid: Pid) -> Result<procfs::process::Stat> {
     // One read(2): the kernel gives the line whole.
     let text = super::fs::open(format!("/proc/{pid}/stat"), super::fs::OFlag::O_RDONLY)
         .and_then(|file| super::fs::read_once(file, 4096))
         .map_err(|e| if e == Errno::ESRCH { Errno::ENOENT } else { e })?;
-    let stat = procfs::process::Stat::from_reader_of(&text).ok_or(Errno::EILSEQ)?;
-    let state = if stat.state == 'Z' && stat.num_threads > 1 { 'S' } else { stat.state };
-    Ok((state, stat.starttime))
+    procfs::process::Stat::from_reader_of(&text).ok_or(Errno::EILSEQ)
 }
 
 /// `procfs`'s parser on bytes that we read ourselves.
@@ -402,6 +406,20 @@ impl FromBytes for procfs::process::Stat {
 /// Is this the very process, alive, and no zombie?
 pub fn lives(pid: Pid, start_time: u64) -> bool {
     matches!(stat(pid), Ok((state, start)) if start == start_time && !matches!(state, 'Z' | 'X'))
+}
+
+/// Has it memory of its own still? One system call; a process that ends gives that back before its descriptors. Who
+/// may not ask is told yes.
+pub fn has_memory(pid: Pid) -> bool {
+    let exe = Path::new("/proc").join(pid.to_string()).join("exe");
+    !matches!(super::fs::readlinkat(super::fs::AT_FDCWD, exe), Err(Errno::ENOENT))
+}
+
+/// Has this process executed a program since it was cloned? Of one that is gone that is not known, and denied.
+pub fn has_executed(pid: Pid, start_time: u64) -> bool {
+    /// `PF_FORKNOEXEC`: the kernel takes it away when nothing can keep an execve(2) from its end any more.
+    const CLONED_ONLY: u32 = 0x40;
+    stat_of(pid).is_ok_and(|s| s.starttime == start_time && s.flags & CLONED_ONLY == 0)
 }
 
 /// Has this signal been sent to the process, and not been taken yet? proc_pid_status(5).
