@@ -1,6 +1,6 @@
 //! One call of the runtime: its arguments, its deadline, what it printed, logged and returned.
 
-use crate::time::{LONG, Moment};
+use crate::time::{FORESEEN, LONG, Moment};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -14,11 +14,6 @@ use std::time::{Duration, Instant};
 
 /// No call may take longer: longer than any machine needs, shorter than what would last for ever.
 const DEADLINE: Duration = Duration::from_secs(120);
-
-thread_local! {
-    /// Set for tests that the reference is known to fail, which it often does by waiting for ever.
-    pub(crate) static FORESEEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
 
 /// Children that somebody will wait for by themselves; all others are orphans of containers, ours as their subreaper.
 static EXPECTED: Mutex<Option<HashSet<i32>>> = Mutex::new(None);

@@ -1,8 +1,9 @@
 //! One test: its name, its token, its directories; what is done before and after it.
 
 use crate::bundle::Bundle;
-use crate::call::{Call, FORESEEN, Output};
+use crate::call::{Call, Output};
 use crate::ledger::{DIFFERENCES, SKIPS, Skip, missing, note, record};
+use crate::time::FORESEEN;
 use crate::{leaks, runtime};
 use std::any::Any;
 use std::cell::{Cell, RefCell};

@@ -3,6 +3,7 @@
 //! What is waited for with a limit must come, so that limits are long and cost nothing. And they count [`Moment`]s: what
 //! the machine has taken from all of us at once, the runtime has not had either.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,6 +13,14 @@ pub const LONG: Duration = Duration::from_secs(60);
 
 /// A bound for what must not have waited for a deadline of the runtime's own: the shortest of those is ten seconds.
 pub const PROMPT: Duration = Duration::from_secs(8);
+
+/// How long the reference is waited for in a test that it is known to fail.
+const IN_VAIN: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// Set for such tests: mostly it waits for ever in them, or lets wait.
+    pub(crate) static FORESEEN: Cell<bool> = const { Cell::new(false) };
+}
 
 const TICK: Duration = Duration::from_millis(5);
 
@@ -49,11 +58,12 @@ impl Moment {
     }
 }
 
-/// A time limit on this machine: `ITEST_SLOW` tells how many times slower it is than an ordinary one.
+/// A time limit on this machine: `ITEST_SLOW` tells how many times slower it is than an ordinary one. What the reference is
+/// known to fail is not waited for that long.
 pub fn patience(limit: Duration) -> Duration {
     static FACTOR: LazyLock<u32> =
         LazyLock::new(|| std::env::var("ITEST_SLOW").ok().and_then(|f| f.parse().ok()).unwrap_or(1));
-    limit * *FACTOR
+    if FORESEEN.get() { limit.min(IN_VAIN) * *FACTOR } else { limit * *FACTOR }
 }
 
 /// Waits until `condition` holds; a test that waits in vain fails.
