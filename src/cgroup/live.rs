@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_spec::runtime::LinuxResources;
-
 use crate::error::{Error, Kind, OnSys, Result};
 use crate::sys::Errno;
 use crate::sys::process::Pid;
@@ -82,11 +80,10 @@ impl Cgroup {
         }
     }
 
-    /// May there be too little memory to execute anything? By these limits, or that of the cgroup above: a pod's.
-    pub fn is_tight(&self, r: Option<&LinuxResources>) -> bool {
-        let own = r.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit());
-        own.and_then(|l| u64::try_from(l).ok()).is_some_and(|l| l > 0 && l < facts::TIGHT)
-            || self.memory_dir().is_some_and(|(dir, file)| facts::is_tight_above(dir, file))
+    /// May there be too little memory to execute anything, by the limit of the cgroup above: a pod's? Of its own limit
+    /// `start` tells, which whoever set it calls; of a pod's the first container would be taken for created, and die.
+    pub fn is_tight_above(&self) -> bool {
+        self.memory_dir().is_some_and(|(dir, file)| facts::is_tight_above(dir, file))
     }
 
     /// By which file its memory is limited most, how far, and whether that is another cgroup's.

@@ -68,7 +68,7 @@ const NEW_LISTENER: u32 = crate::sys::seccomp::NEW_LISTENER;
 /// What goes with the first word: which of all that was promised is there, and the descriptors of those.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// There may be too little memory to execute a program: to be found out before init is ready.
+    /// There may be too little memory above to execute a program: to be found out before init is ready.
     pub tight: bool,
     pub there: Vec<bool>,
     pub fds: Vec<OwnedFd>,

@@ -121,7 +121,7 @@ fn converse(
     if main.copies {
         limits()?;
     }
-    sent.tight = cgroup.is_tight(resources);
+    sent.tight = cgroup.is_tight_above();
     link.go(pid, &sent)?;
     drop(sent);
     let restrict = || {
