@@ -39,7 +39,12 @@ pub struct Rest {
 const KERNEL: [&str; 2] = ["/proc", "/sys"];
 
 fn kernel_mounts(root: &Root) -> [Option<u64>; 2] {
-    KERNEL.map(|path| root.open(std::path::Path::new(path)).and_then(mount::id).ok())
+    let identity = |path| {
+        let dir = root.open(std::path::Path::new(path))?;
+        // Below a filter that is older than statx(2): the file system itself, which a procfs has for itself.
+        mount::id(&dir).or_else(|_| fs::fstat(&dir).map(|stat| stat.dev))
+    };
+    KERNEL.map(|path| identity(path).ok())
 }
 
 /// All mounts and devices, in the root's own tree.
